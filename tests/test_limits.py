@@ -13,6 +13,7 @@ from PIL import Image
 
 from modiste.data.idx import files, reader
 from modiste.data.idx.files import read_class_names
+from modiste.data.pictures import listing
 from modiste.errors import MOST_LETTERS, DataError, PhotoError, RecipeError, RunError
 from modiste.inference import onnx_model
 from modiste.inference.onnx_model import OnnxModel
@@ -169,7 +170,8 @@ def test_the_table_says_what_is_so() -> None:
     assert rows["points of a grid"] == f"{space.LARGEST_GRID:,}"
     assert rows["letters of a message"] == f"{MOST_LETTERS:,}"
     assert rows["IDX file, unpacked"] == f"{reader.LIMIT_BYTES // 2**30} GiB"
-    assert rows["names of classes"] == f"{files.MOST_CLASSES}, {files.CLASS_NAMES_BYTES // 1024} KiB"
+    names = f"{files.MOST_CLASSES}, or {listing.MOST_CLASSES:,} class folders; {files.CLASS_NAMES_BYTES // 1024} KiB"
+    assert rows["names of classes"] == names
     assert rows["exported ONNX file"] == f"{onnx_model.MOST_BYTES // 2**20} MiB"
     assert rows["photo, file"] == f"{opening.MOST_BYTES // 2**20} MiB"
     pixels = (opening.MOST_PIXELS, opening.MOST_HEIF_PIXELS, opening.MOST_JPEG_PIXELS)

@@ -34,7 +34,6 @@ from modiste.exports.formats import with_metadata
 from modiste.inference.answers import answers, find_pictures
 from modiste.inference.onnx_model import OnnxModel
 from modiste.photo import segmentation
-from modiste.runs import storage
 from modiste.runs.manifest import ONNX_FILE
 
 COUNT, ROWS = 90, 16
@@ -131,18 +130,6 @@ def test_a_plan_without_coverage_is_that_of_earlier_versions() -> None:
     plan = Plan(model="a", onnx="b", pictures="c", count=3, shard_rows=2, preparation=1)
     fields = '{"count": 3, "model": "a", "onnx": "b", "pictures": "c", "preparation": 1, "shard_rows": 2}'
     assert plan.digest == hashlib.sha256(fields.encode()).hexdigest()
-
-
-def test_a_plan_of_an_earlier_version_goes_on(
-    model: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path
-) -> None:
-    answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
-    plan = storage.read_hashed_json(tmp_path / FOLDER / PLAN)
-    assert plan.pop("network") is None
-    storage.write_hashed_json(tmp_path / FOLDER / PLAN, plan)
-    (tmp_path / "answers-000001.parquet").unlink()
-    answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
-    assert shards(tmp_path) == calm
 
 
 @pytest.fixture

@@ -246,7 +246,7 @@ class TestHelp:
         [
             ("backbone-linear", "batch-size", "with --epochs 1 or more", {"epochs": 1}),
             ("backbone-linear", "optimizer.learning-rate", "with --epochs 1 or more", {"epochs": 1}),
-            ("backbone-linear", "augmentation.rotate", "with --epochs 1 or more", {"epochs": 1}),
+            ("backbone-linear", "augmentation.cutmix", "with --epochs 1 or more", {"epochs": 1}),
             (
                 "backbone-tuned",
                 "standardize",
@@ -275,13 +275,18 @@ class TestHelp:
         assert list(command_help.idle(recipe, given)) == [f"--{flag} has no effect here, only {when}"]
         assert not list(command_help.idle(recipe.with_(**change), given))
 
-    def test_without_epochs_mirror_images_are_the_only_augmentation(self) -> None:
+    def test_without_epochs_an_augmentation_of_single_images_still_matters(self) -> None:
+        """The detector of other pictures learns what the recipe allows."""
         recipe = named.get("backbone-linear")
-        augmentations = [flag for flag in flags.flags_of(recipe) if flag.name.startswith("augmentation.")]
-        idle = list(command_help.idle(recipe, augmentations))
-        assert len(idle) == len(augmentations) - 1
-        assert not any("flip" in line for line in idle)
+        changes = [flag for flag in flags.flags_of(recipe) if flag.name.startswith("augmentation.")]
+        idle = [line.split()[0] for line in command_help.idle(recipe, changes)]
+        assert idle == ["--augmentation.mixup", "--augmentation.cutmix", "--augmentation.fmix"]
         assert "--batch-size" not in self.flags(recipe)
+
+    def test_a_flag_of_two_folds_is_told_once(self) -> None:
+        recipe = named.get("backbone-linear")
+        given = [flag for flag in flags.flags_of(recipe) if flag.name.startswith(("optimizer.", "schedule."))]
+        assert len(list(command_help.idle(recipe, given))) == len(given)
 
     def test_steps_fold_unless_the_schedule_has_them(self) -> None:
         in_steps = replace(SPRINT, schedule=replace(SPRINT.schedule, shape="step"))

@@ -343,6 +343,17 @@ def test_a_folder_without_test_files_is_described_all_the_same(
     assert printed[-1].startswith(f"test: {tmp_path / 'set'}: no such file: expected one *t10k-images*idx3-ubyte")
 
 
+@pytest.mark.parametrize("name", GOOD_TEST)
+def test_damaged_test_files_are_a_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    folder = write(tmp_path / "set", GOOD | GOOD_TEST)
+    for content in (GOOD_TEST[name][:-3], None):
+        (folder / name).write_bytes(content) if content else (folder / name).unlink()
+        with pytest.raises(SystemExit) as caught:
+            main.main(["data", str(folder)])
+        assert caught.value.code == DataError.exit_code
+        assert str(folder) in capsys.readouterr().err
+
+
 def test_fashion_mnist_without_its_test_files_is_a_fault(
     nowhere: Path, small_fashion: dict[str, bytes], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -120,6 +120,14 @@ def test_where_no_number_of_answers_suffices_as_many_as_the_reference_has_are_ne
     assert many.state == "no drift"
 
 
+def test_a_larger_reference_asks_for_no_more_answers_than_it_has_images() -> None:
+    """Just above the size from which some number suffices, that number is huge."""
+    for images in (300, 330, 400, 700):
+        found = compare(reference(1, images), answers(images, 2), NAMES)
+        assert found.state == "no drift", images
+    assert compare(reference(1, 700), answers(300, 2), NAMES).state == "too few answers"
+
+
 def test_advice_fits_what_has_drifted() -> None:
     assert "Label some hundred" in compare(reference(1), answers(1000, 2, higher=0.3), NAMES).advice
     easier = compare(reference(1), answers(1000, 2, higher=-0.2), NAMES).advice

@@ -106,7 +106,7 @@ def test_photos_that_are_decoded_at_the_same_time_leave_the_filters_of_warnings_
     def slowly(number: int) -> opening._Loaded:
         begun[number].set()
         assert ended[number].wait(60)
-        warnings.warn("slightly wrong metadata", stacklevel=1)
+        warnings.warn_explicit("slightly wrong metadata", UserWarning, "TiffImagePlugin.py", 1, "PIL.TiffImagePlugin")
         return opening._Loaded(Image.new("RGB", (8, 8)))
 
     before = list(warnings.filters)

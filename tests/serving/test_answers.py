@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import numpy as np
@@ -385,6 +386,15 @@ def test_the_examples_keep_a_model_s_name_as_it_is(name: str) -> None:
     assert all(f"http://127.0.0.1:8000</span>{path}" in example for example in examples)
     assert all("[1, 1, 28, 28]" in example for example in examples)
     assert "[0] * 784}" in examples[1]
+
+
+def test_the_page_names_as_refusals_what_has_their_body() -> None:
+    def answer(name: str) -> dict[str, Any]:
+        return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}
+
+    responses = {"421": answer("Fault"), "503": answer("Readiness")}
+    page = api_page({"paths": {"/ready": {"get": {"responses": responses}}}}, (1, 28, 28)).decode()
+    assert 'Refused with: <a href="#refusals">421</a>' in page
 
 
 def test_the_page_about_the_addresses_says_that_their_description_needs_the_token() -> None:

@@ -1,6 +1,7 @@
 """One network trained by two real processes: losses as by one, written once, stopped and gone on."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from modiste.models.registry import MODELS
 from modiste.recipes.networks import CNNRecipe, DropConnectRecipe, OwnNetworkRecipe, ResNetRecipe
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import AugmentationRecipe, OptimizerRecipe, Recipe
-from modiste.runs import run_folder, storage
+from modiste.runs import manifest, run_folder, storage
 from modiste.training.distributed import ALONE, Group
 from modiste.training.setup import check_group
 
@@ -163,6 +164,18 @@ def test_an_error_of_the_leader_alone_ends_every_process_in_one_line(
             assert done.returncode != 0
             assert message in done.stderr
             assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_damaged_facts_that_the_leader_alone_reads_end_every_process_in_one_line(
+    tiny_recipe: Recipe, finished_run: Path, tiny_folder: Path, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    (run / manifest.NAME).unlink()
+    (run / run_folder.FACTS).write_text("{}")
+    words = ("train", run / run_folder.RECIPE, "--data-folder", tiny_folder, "--out", run)
+    done = run_together(2, script_of_command(tmp_path), *words, cwd=tmp_path)
+    assert "facts.json: damaged" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
 
 
 def test_a_network_of_ones_own_is_for_one_process() -> None:

@@ -41,6 +41,7 @@ from modiste.training.transfer import linear_probe
 from modiste.training.transfer.linear_probe import logistic_regression, standardized
 from modiste.training.transfer.transfer import source_hash
 from modiste.training.warm_start.progress import Progress
+from modiste.training.warm_start.warm_starts import WARM_STARTS
 
 PROBE = TransferRecipe(freeze=("network.convolutions",), linear_probe=True)
 
@@ -258,8 +259,12 @@ def test_without_scipy_the_error_comes_before_the_features(
     computed = list[object]()
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
     monkeypatch.setattr(linear_probe, "head_inputs", lambda *arguments, **_: computed.append(arguments))
-    with pytest.raises(MissingExtraError, match=r"a linear probe: needs SciPy: pip install 'modiste\[evaluation\]'"):
-        trainer.train(probe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    monkeypatch.setitem(WARM_STARTS, "class-prior", lambda *arguments: computed.append(arguments))
+    for recipe in (probe, replace(probe, warm_start="class-prior")):
+        with pytest.raises(
+            MissingExtraError, match=r"a linear probe: needs SciPy: pip install 'modiste\[evaluation\]'"
+        ):
+            trainer.train(recipe, tmp_path / recipe.warm_start, device="cpu", data_folder=tiny_folder)
     assert not computed
 
 

@@ -17,6 +17,7 @@ from torch import nn
 import code_of_others as others
 import modiste
 from commands_and_data import run_modiste
+from modiste.cli import train as cli_train
 from modiste.data.dataset import load_development
 from modiste.errors import RecipeError, RunError, StoppedError
 from modiste.inference.predictor import Predictor
@@ -229,27 +230,39 @@ def test_weights_of_images_need_a_loss_that_takes_them(tiny_folder: Path, tmp_pa
         trainer.train(recipe, tmp_path / "run", device="cpu", data=weighted)
 
 
-def test_a_named_recipe_leaves_out_what_is_made_for_its_own_network() -> None:
-    for recipe in (modiste.get_recipe("sprint"), modiste.get_recipe("sprint").with_(name="mine", epochs=2)):
+def test_what_is_made_for_the_recipes_own_network_is_left_out() -> None:
+    frozen = replace(BASE, warm_start="class-prior", transfer=TransferRecipe(freeze=("network.conv",)))
+    for recipe in (modiste.get_recipe("sprint"), modiste.get_recipe("sprint").with_(name="mine", epochs=2), frozen):
         found = modiste.with_own_code(recipe, network=others.Net)
         assert (found.warm_start, found.transfer) == ("none", TransferRecipe())
     with pytest.raises(RecipeError, match="epochs: expected at least 1"):
         modiste.with_own_code(modiste.get_recipe("backbone-linear"), network=others.Net)
-    tuned = modiste.get_recipe("backbone-linear").with_(epochs=2)
-    assert modiste.with_own_code(tuned, network=others.Net).transfer == TransferRecipe()
+    tuned = modiste.with_own_code(modiste.get_recipe("backbone-linear"), network=others.Net, epochs=2)
+    assert (tuned.epochs, tuned.transfer) == (2, TransferRecipe())
 
 
 def test_what_is_set_beside_a_network_stays() -> None:
     set_here = {"rename": ("conv1=network.conv",), "learning_rate_factor": 0.1, "linear_probe": True}
-    sprint = modiste.get_recipe("sprint").with_(
-        warm_start="simclr", **{f"transfer.{name}": value for name, value in set_here.items()}
-    )
-    found = modiste.with_own_code(sprint, network=others.Net)
-    assert (found.warm_start, found.transfer) == ("simclr", TransferRecipe(**set_here))
-    frozen = replace(BASE, warm_start="class-prior", transfer=TransferRecipe(freeze=("network.conv",)))
-    for recipe in (frozen, replace(frozen, model=found.model)):
-        own = modiste.with_own_code(recipe, network=others.Net)
-        assert (own.warm_start, own.transfer) == ("class-prior", frozen.transfer)
+    fields = {"warm_start": "simclr", "name": "mine", **{f"transfer.{name}": value for name, value in set_here.items()}}
+    found = modiste.with_own_code(modiste.get_recipe("simclr"), network=others.Net, **fields)
+    assert (found.name, found.warm_start, found.transfer) == ("mine-net", "simclr", TransferRecipe(**set_here))
+    again = modiste.with_own_code(found, network=others.Net)  # as from a recipe file, or for a search's trial
+    assert again == found
+    with pytest.raises(RecipeError, match=r"model\.filters"):
+        modiste.with_own_code(modiste.get_recipe("sprint"), network=others.Net, **{"model.filters": (8, 16)})
+
+
+def test_flags_beside_a_network_stay(tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = list[Recipe]()
+    monkeypatch.setattr(trainer, "train", lambda recipe, *_, **__: seen.append(recipe) or stop())
+    words = ["simclr", "--warm-start", "simclr", "--network", "code_of_others:Net", "--out", str(tmp_path / "run")]
+    with pytest.raises(StoppedError):
+        cli_train.train([*words, "--data-folder", str(tiny_folder), "--quiet"])
+    assert seen[0].warm_start == "simclr"
+
+
+def stop() -> None:
+    raise StoppedError("stopped")
 
 
 def test_a_warm_start_of_an_own_network_follows_from_the_seed_alone(tiny_folder: Path, tmp_path: Path) -> None:
@@ -260,8 +273,11 @@ def test_a_warm_start_of_an_own_network_follows_from_the_seed_alone(tiny_folder:
         expected = torch.rand(3)
         torch.manual_seed(number)
         run = modiste.train(
-            replace(BASE, epochs=1, warm_start="simclr", self_supervised=SelfSupervisedRecipe(epochs=1, batch_size=50)),
+            BASE,
             tmp_path / str(number),
+            epochs=1,
+            warm_start="simclr",
+            self_supervised=SelfSupervisedRecipe(epochs=1, batch_size=50),
             device="cpu",
             data_folder=tiny_folder,
             network=others.Net,

@@ -154,7 +154,7 @@ def search(
     from modiste.searches.search import search as run
     from modiste.searches.space import read
 
-    wanted = with_own_code(as_recipe(recipe).with_(**fields), network=network, loss=loss, augmentation=augmentation)
+    wanted = with_own_code(as_recipe(recipe), network=network, loss=loss, augmentation=augmentation, **fields)
     demand(drivers >= 1, "drivers", "at least 1", drivers)
     if not storage:
         _demand_unset("--storage", {"--study": study is not None, "--drivers": drivers != 1})

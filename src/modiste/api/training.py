@@ -83,7 +83,7 @@ def train(
         run = modiste.train("sprint", epochs=2)
         print(run.accuracy, run.accuracy_interval)
     """
-    wanted = with_own_code(as_recipe(recipe).with_(**fields), network=network, loss=loss, augmentation=augmentation)
+    wanted = with_own_code(as_recipe(recipe), network=network, loss=loss, augmentation=augmentation, **fields)
     wanted, source = with_source(wanted, transfer_from, quiet=quiet)
     wanted, teachers = with_teachers(wanted, teacher)
     wanted, images = _with_data(wanted, data)
@@ -214,7 +214,7 @@ def train_seeds(
         runs = modiste.train_seeds("sprint", 5)
         print(modiste.evaluate_seeds(runs))
     """
-    wanted = with_own_code(as_recipe(recipe).with_(**fields), network=network, loss=loss, augmentation=augmentation)
+    wanted = with_own_code(as_recipe(recipe), network=network, loss=loss, augmentation=augmentation, **fields)
     if isinstance(network, nn.Module):
         raise RecipeError("network: expected a class or a function, which gives each seed own weights, found a network")
     wanted, source = with_source(wanted, transfer_from, quiet=quiet)

@@ -40,8 +40,7 @@ class Plan:
         shard_rows: Number of pictures in each shard but the last.
         preparation: Version of the preparation of pictures.
         coverage: Coverage of the prediction sets; None for no sets.
-        network: Name of the segmentation network that finds garments; None if none is used, or if an earlier version
-            made the plan.
+        network: Name of the segmentation network that finds garments; None if none is used.
     """
 
     model: str

@@ -136,6 +136,18 @@ def warn_of_idle(recipe: "Recipe", arguments: list[str]) -> None:
     warn(*command_help.idle(recipe, flags.given(arguments, flags.flags_of(recipe))))
 
 
+def with_own_code(recipe: "Recipe", options: OwnCodeOptions, arguments: list[str]) -> "Recipe":
+    """Return the recipe with the code that the options name; fields that the arguments set stay as they are set."""
+    if not any(options.own_code.values()):
+        return recipe
+    from modiste.api import own
+    from modiste.recipes.plain import flatten, to_plain
+
+    values = dict(flatten(to_plain(recipe)))
+    paths = {flag.name.replace("-", "_") for flag in flags.given(arguments, flags.flags_of(recipe))}
+    return own.with_own_code(recipe, **options.own_code, **{path: values[path] for path in paths if path in values})
+
+
 def _parse(kind: Any, arguments: list[str], program: str, **options: Any) -> Any:
     """Return the arguments as tyro reads them; leave with code 2 where it finds a fault."""
     import tyro

@@ -60,38 +60,25 @@ OF_STEPS = (
     "swa-start",
     "patience",
     "pick",
-    "augmentation.shift",
-    "augmentation.crop",
-    "augmentation.resized-crop",
-    "augmentation.rotate",
-    "augmentation.photo",
-    "augmentation.colour",
-    "augmentation.trivial",
-    "augmentation.random-ops",
-    "augmentation.random-strength",
-    "augmentation.erase",
-    "augmentation.cutout",
-    "augmentation.aspect",
-    "augmentation.fold",
-    "augmentation.pattern",
-    "augmentation.tone",
-    "augmentation.hide",
     "augmentation.mixup",
     "augmentation.cutmix",
     "augmentation.fmix",
-    "by-class.*",
     "optimizer.*",
     "schedule.*",
     "transfer.learning-rate-factor",
     "transfer.keep-statistics",
-    "model.dropout",
 )
-"""Flags for the steps of training. A linear probe without epochs takes none; mirror images are images to it too."""
+"""Flags for the steps of training. What changes single images is known to the detector of other pictures as well."""
 FOLDS = (
     Fold(
         OF_STEPS,
         lambda recipe: recipe.epochs > 0,
         "with --epochs 1 or more",
+    ),
+    Fold(
+        ("model.dropout",),
+        lambda recipe: recipe.epochs > 0 or recipe.warm_start == "simclr",
+        "with --epochs 1 or more, or --warm-start simclr",
     ),
     Fold(
         ("standardize",),
@@ -184,9 +171,9 @@ FOLDS = (
 def idle(recipe: Any, flags: Iterable[Flag]) -> Iterator[str]:
     """Yield a line for each of some flags that has no effect with a recipe, which says when it would have one."""
     for flag in flags:
-        for fold in FOLDS:
-            if fold.holds(flag.name) and not fold.matter(recipe):
-                yield f"--{flag.name} has no effect here, only {fold.when}"
+        fold = next((fold for fold in FOLDS if fold.holds(flag.name) and not fold.matter(recipe)), None)
+        if fold is not None:
+            yield f"--{flag.name} has no effect here, only {fold.when}"
 
 
 def asks_for_help(arguments: Sequence[str]) -> bool:

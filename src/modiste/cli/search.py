@@ -12,6 +12,7 @@ from modiste.cli.arguments import (
     named_recipe,
     parse_with_recipe,
     split_flags,
+    with_own_code,
 )
 from modiste.cli.command_help import asks_for_help
 from modiste.cli.streams import say, silence
@@ -72,7 +73,7 @@ def search(arguments: list[str]) -> None:
 
     with silence(options.quiet):
         found = run(
-            recipe,
+            with_own_code(recipe, options, flags),
             spaces,
             options.out,
             trials=options.trials,
@@ -85,7 +86,6 @@ def search(arguments: list[str]) -> None:
             storage=options.storage,
             study=options.study,
             drivers=options.drivers,
-            **options.own_code,
             device=options.device,
             data_folder=options.data_folder,
             track=options.track,

@@ -17,6 +17,7 @@ from modiste.cli.arguments import (
     parse_with_recipe,
     split_flags,
     warn_of_idle,
+    with_own_code,
 )
 from modiste.cli.command_help import asks_for_help
 from modiste.cli.flags import flags_of, given
@@ -101,6 +102,7 @@ def train(arguments: list[str]) -> None:
     if options.continue_from:
         raise RecipeError(f"--continue-from: the run has a recipe; leave out {name}")
     quiet = options.quiet or not is_first_process()
+    recipe = with_own_code(recipe, options, flags)
     if not quiet:
         warn_of_idle(_with_sources(recipe, options), flags)
     if options.seeds:
@@ -242,11 +244,10 @@ def _train(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> "Run":
 
 
 def _completed(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> "tuple[Recipe, Source | None]":
-    """Return the recipe with own code and the hashes of teachers and weights to start from, and where these are."""
-    from modiste.api.own import with_own_code
+    """Return the recipe with the hashes of teachers and weights to start from, and where these weights are."""
     from modiste.api.training import with_source, with_teachers
 
-    recipe, _ = with_teachers(with_own_code(recipe, **options.own_code), options.teacher)
+    recipe, _ = with_teachers(recipe, options.teacher)
     return with_source(recipe, options.transfer_from, quiet=quiet)
 
 
@@ -261,7 +262,6 @@ def _train_seeds(recipe: "Recipe", options: _TrainOptions, quiet: bool) -> None:
             recipe,
             _seeds(options.seeds),
             options.out or RUNS,
-            **options.own_code,
             device=options.device,
             data_folder=options.data_folder,
             transfer_from=options.transfer_from,

@@ -22,6 +22,7 @@ from modiste.data.idx.files import (
     find_pair,
     first_label_of,
     folder_of_set,
+    has_files,
     is_published,
     join_pair,
     read_class_names,
@@ -100,6 +101,11 @@ def load_held_out(source: str, folder: Path | None = None) -> IdxSet:
         numbered = labels  # a set for testing alone
     first = first_label_of(numbered, names)
     return join_pair(set_name(location), images, labels, names or numbered_names(numbered), first_label=first)
+
+
+def has_test_files(source: str, folder: Path | None = None) -> bool:
+    """Return whether a file of the IDX source is named as one of the test files, whatever is in it."""
+    return has_files(TEST, source_folder(source, folder))
 
 
 def load_test(recipe: DataRecipe, folder: Path | None = None) -> ImageSet:
@@ -243,7 +249,7 @@ def _all_parts(contents: Contents, recipe: DataRecipe) -> LabelledImages:
 
 
 def _all_pictures(path: Path, recipe: DataRecipe) -> LabelledImages:
-    listing, training = list_pictures(path, recipe.decoder, least_classes=1), None
+    listing, training = list_pictures(path, recipe.decoder, for_training=False), None
     with contextlib.suppress(DataError, RecipeError):  # what cannot be trained on may still be measured
         training = divide(path, listing, recipe).entries
     pictures = decode_entries(path, listing, listing.entries, recipe, OTHER, fingerprint_of=training)

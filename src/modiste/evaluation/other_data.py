@@ -99,7 +99,7 @@ def own_images(folder: Path | str, data: Any, split: Split) -> ImageSet | None:
         development = development_of(data, recipe)
     except (DataError, RecipeError):  # what cannot be trained on may still be measured
         return None
-    if development.fingerprint != own_fingerprint(run.load_info().fingerprint):
+    if own_fingerprint(development.fingerprint) != own_fingerprint(run.load_info().fingerprint):
         return None
     return development.validation if split == "validation" else held_out.test_of(data, recipe)
 

@@ -96,7 +96,7 @@ def load_same_development(
             raise
         remedy = "if the data have moved, give their folder: --data-folder FOLDER; if they were in memory: data=..."
         raise DataError(f"{error}; {remedy}") from error
-    if development.fingerprint != own_fingerprint(fingerprint):
+    if own_fingerprint(development.fingerprint) != own_fingerprint(fingerprint):
         raise RunError(
             f"{folder}: the data found are not those it was trained on; "
             "restore the original data, or give their folder: --data-folder FOLDER"

@@ -91,10 +91,12 @@ class FileAnswer:
         """What a person should do about the picture; empty if the answer can be taken as it is."""
         if self.prepared is None:
             return "replace the file; its fault says what is wrong"
+        doubt = self.prepared.doubt
+        check = f"check the answer by eye: {doubt}" if doubt else "check the answer by eye"
         if not self.prepared.separated:
-            return "photograph the garment on a plain background, or check the answer by eye"
-        if self.prepared.doubt:
-            return f"check the answer by eye: {self.prepared.doubt}"
+            return f"photograph the garment on a plain background, or {check}"
+        if doubt:
+            return check
         return "look at the picture: it resembles none of the classes" if self.is_novel else ""
 
     @property

@@ -148,7 +148,8 @@ class Drift(Displayed):
     @property
     def shortages(self) -> list[str]:
         """What is too few to say that nothing has drifted, as parts of a sentence; empty if there is enough."""
-        needed, missing = max(self.answers_needed or self.reference_images, LEAST_ANSWERS), []
+        enough = min(self.answers_needed or self.reference_images, self.reference_images)
+        needed, missing = max(enough, LEAST_ANSWERS), []
         if self.answers < needed:
             missing.append(f"too few answers to tell: {self.answers:,} so far, about {needed:,} are needed")
         if self.reference_images < LEAST_ANSWERS:

@@ -80,11 +80,10 @@ DAMAGE = (
 
 
 class _Silence(AbstractContextManager[None]):
-    """A context without warnings, in which several threads may be at the same time.
+    """A context without warnings of decoders, in which several threads may be at the same time.
 
     The filters of warnings belong to the process: the first thread to enter changes them, the last to leave restores
-    them. A caller that waits for a pool of decoding threads enters the context too, around the pool. Whatever else the
-    caller does to the filters meanwhile then nests as it has to.
+    them.
     """
 
     def __init__(self) -> None:
@@ -93,7 +92,8 @@ class _Silence(AbstractContextManager[None]):
     def __enter__(self) -> None:
         with self._lock:
             if not self._inside:
-                self._filters.enter_context(warnings.catch_warnings(action="ignore"))
+                self._filters.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)(\.|$)")
             self._inside += 1
 
     def __exit__(self, *_error: object) -> None:
@@ -103,7 +103,7 @@ class _Silence(AbstractContextManager[None]):
                 self._filters.close()
 
 
-SILENCE = _Silence()
+_SILENCE = _Silence()
 """Keeps back Pillow's warnings, of its own limit and of slightly wrong metadata."""
 
 
@@ -217,7 +217,7 @@ def _as_photo(load: Callable[[], _Loaded], decoder: int) -> UInt8[np.ndarray, "h
     with extra_for(*EXTRA):
         from PIL import Image, UnidentifiedImageError
     try:
-        with SILENCE:
+        with _SILENCE:
             loaded = load()
             image = turn_upright(loaded.image, loaded.orientation)
             profile = loaded.profile if decoder > 1 else None

@@ -5,7 +5,7 @@ from html import escape
 from math import prod
 from typing import Any
 
-from modiste.serving.schemas import FAULTS
+from modiste.serving.schemas import FAULTS, Fault
 
 ADDRESS = '<span class="address">http://127.0.0.1:8000</span>'
 """What the page replaces by the address that it was asked for."""
@@ -97,7 +97,7 @@ def _section(method: str, path: str, route: Mapping[str, Any], parts: Mapping[st
     queries = [(one["name"], _kind(one["schema"]), one.get("description", "")) for one in route.get("parameters", [])]
     content = route.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
     answer = route["responses"].get("200", {}).get("content", {}).get("application/json", {}).get("schema", {})
-    refusals = [status for status in route["responses"] if status in REFUSALS]
+    refusals = [status for status, one in route["responses"].items() if status in REFUSALS and _is_fault(one)]
     return f"""<section class="card">
 <h2><code>{method} {escape(path)}</code></h2>
 <p>{escape(route.get("description", route.get("summary", "")))}</p>
@@ -107,6 +107,12 @@ def _section(method: str, path: str, route: Mapping[str, Any], parts: Mapping[st
 {f'<p>Refused with: <a href="#refusals">{", ".join(refusals)}</a></p>' if refusals else ""}
 </section>
 """
+
+
+def _is_fault(response: Mapping[str, Any]) -> bool:
+    """Return whether a response has the body of refusals."""
+    schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+    return str(schema.get("$ref", "")).endswith(f"/{Fault.__name__}")
 
 
 def _examples(method: str, path: str, shape: tuple[int, ...]) -> str:

@@ -272,13 +272,14 @@ def can_continue(folder: Path, recipe: Recipe) -> bool:
     A run that is out of patience cannot, though it may have reached its last epoch.
     """
     try:
-        run, recipe = run_folder.open_run(folder), run_folder.as_begun(recipe, folder)
+        before, recipe = run_folder.read_recipe(folder), run_folder.as_begun(recipe, folder)
+        is_shorter = 0 < before.epochs < recipe.epochs and replace(before, epochs=recipe.epochs) == recipe
+        if not is_shorter or depends_on_length(before):
+            return False  # without reading the files of the run
+        history = list(run_folder.open_run(folder).history)
     except (RecipeError, RunError, StorageError):
         return False
-    before, history = run.recipe, list(run.history)
-    is_shorter = 0 < before.epochs < recipe.epochs and replace(before, epochs=recipe.epochs) == recipe
-    is_complete = len(history) == before.epochs and not out_of_patience(history, before)
-    return is_shorter and is_complete and not depends_on_length(before)
+    return len(history) == before.epochs and not out_of_patience(history, before)
 
 
 def images_of(recipe: Recipe, data: Data, session: Session) -> Development:

@@ -152,8 +152,9 @@ def notified(folder: Path, listeners: Sequence[Listener]) -> Iterator[Listener]:
 def complete(run: RunSetUp, listener: Listener, transfer_from: Path | str | Source | None = None) -> None:
     """Train a run to its end, and write its results; ``transfer_from`` as in ``train``."""
     context = run.context(listener)
-    settle_threads(run.folder, run.session.watch, run.session.threads)
-    note_facts(context)
+    session = run.session
+    session.group.of_leader(partial(settle_threads, run.folder, session.watch, session.threads))
+    session.group.of_leader(partial(note_facts, context))
     try:
         state = starting_state(run, context, transfer_from)
         context.listener.started(context.recipe, context.steps_per_epoch, state.history, state.step)
@@ -199,13 +200,16 @@ def warm_up(model: nn.Module, context: Context, source: Path | str | Source | No
     """Carry out the recipe's warm start. Mistakes in the transfer that follows are found first.
 
     Raises:
-        RecipeError, RunError: The warm start does not fit the network; or as ``transfer.check``.
+        RecipeError, RunError, MissingExtraError: The warm start does not fit the network; or as ``transfer.check`` and
+            ``linear_probe.check``.
         DivergedError: A loss of the warm start is not finite.
         StoppedError: A signal asked to stop.
     """
     recipe = context.recipe
     if recipe.warm_start != "none":
         transfer.check(model, source, recipe.transfer)
+        if recipe.transfer.linear_probe:
+            linear_probe.check(model)
     progress = Progress(recipe.warm_start, context.listener, context.interruption)
     with machine.random_numbers_kept(context.device), machine.gpu_arithmetic(context.device):
         if is_own(model):  # it may draw from torch's global generator

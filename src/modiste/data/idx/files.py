@@ -138,6 +138,15 @@ def find_pair(pair: FilePair, folder: Path) -> tuple[Path, Path]:
         raise fault(folder, "unreadable", expected="a folder of IDX files", found=found, remedy=remedy) from None
 
 
+def has_files(pair: FilePair, folder: Path) -> bool:
+    """Return whether a file in ``folder`` or its SUBFOLDERS is named as one of the pair; True if nobody can say."""
+    patterns = pair.image_patterns + pair.label_patterns
+    try:
+        return any(_matching_files(folder / subfolder, patterns) for subfolder in SUBFOLDERS)
+    except OSError:
+        return True
+
+
 def read_pair(pair: FilePair, images: Path, labels: Path) -> tuple[IdxFile, IdxFile]:
     """Read a pair of IDX files; DataError unless both are complete."""
     label_file = read_idx(labels, dimensions=1, what=f"{pair.what} labels")

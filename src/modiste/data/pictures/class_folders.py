@@ -7,7 +7,6 @@ from pathlib import Path
 
 from modiste.data.pictures.folder_layout import check_subfolders, folders_in, split_folders, unwrap, visible
 from modiste.data.pictures.listing import (
-    LEAST_CLASSES,
     SUFFIXES,
     Entry,
     PictureList,
@@ -36,7 +35,7 @@ def are_labelled(folder: Path) -> bool:
     return flat and bool(pictures) and all(map(LABELLED.fullmatch, pictures))
 
 
-def read_labelled_names(root: Path, *, least_classes: int = LEAST_CLASSES) -> PictureList:
+def read_labelled_names(root: Path, *, for_training: bool = True) -> PictureList:
     """List the pictures in a folder whose names say the class: cat.12.jpg. Raises DataError as ``make_list``."""
     entries: list[Entry] = []
     skipped: Skipped = []
@@ -47,10 +46,10 @@ def read_labelled_names(root: Path, *, least_classes: int = LEAST_CLASSES) -> Pi
             skipped.append((item.name, reason or "no class in its name"))
         else:
             entries.append(Entry(item.name, match.group("label")))
-    return make_list(root, root, entries, skipped, least_classes=least_classes)
+    return make_list(root, root, entries, skipped, for_training=for_training)
 
 
-def read_class_folders(root: Path, *, least_classes: int = LEAST_CLASSES) -> PictureList:
+def read_class_folders(root: Path, *, for_training: bool = True) -> PictureList:
     """List the pictures in ``root``: one class for each folder in it, or in each of train, validation and test.
 
     Pictures may be anywhere below a class's folder. Hidden files are ignored. A link is followed if it leads to a file
@@ -65,7 +64,7 @@ def read_class_folders(root: Path, *, least_classes: int = LEAST_CLASSES) -> Pic
     for split, folder in folders.items():
         entries += _list_split(folder, split, root, skipped)
     _check_classes(root, folders, entries)
-    return make_list(root, root, entries, skipped, least_classes=least_classes)
+    return make_list(root, root, entries, skipped, for_training=for_training)
 
 
 def _list_split(folder: Path, split: str, root: Path, skipped: Skipped) -> list[Entry]:

@@ -10,7 +10,6 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from modiste.data.paths import kind_at
 from modiste.data.pictures.folder_layout import split_named
 from modiste.data.pictures.listing import (
-    LEAST_CLASSES,
     SPLITS,
     SUFFIXES,
     Entry,
@@ -40,7 +39,7 @@ def metadata_in(folder: Path) -> Path | None:
     return None
 
 
-def read_picture_table(table: Path, *, least_classes: int = LEAST_CLASSES) -> PictureList:
+def read_picture_table(table: Path, *, for_training: bool = True) -> PictureList:
     """List the pictures that a CSV file names by paths relative to its folder.
 
     Commas separate the fields. The first line names the columns; columns other than the first of PATH_COLUMNS, label
@@ -67,7 +66,7 @@ def read_picture_table(table: Path, *, least_classes: int = LEAST_CLASSES) -> Pi
         found = f"{len(skipped):,} paths, the first {skipped[0][0]}: {skipped[0][1]}" if skipped else "no rows"
         remedy = "give paths relative to the CSV's folder"
         raise fault(table, "no pictures", expected="rows that name files", found=shown(found), remedy=remedy)
-    return make_list(table, table.parent, entries.values(), skipped, least_classes=least_classes)
+    return make_list(table, table.parent, entries.values(), skipped, for_training=for_training)
 
 
 def _rows(table: Path) -> Iterator[tuple[int, dict[str, str]]]:

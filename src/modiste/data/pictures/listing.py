@@ -91,9 +91,12 @@ def make_list(
     entries: Iterable[Entry],
     skipped: Iterable[tuple[str, str]] = (),
     *,
-    least_classes: int = LEAST_CLASSES,
+    for_training: bool = True,
 ) -> PictureList:
-    """Return the list of a source's pictures; DataError unless the number and the names of its classes are valid."""
+    """Return the list of a source's pictures; DataError unless the number and the names of its classes are valid.
+
+    Pictures to train on are of two classes or more, all of which have pictures outside of the test part.
+    """
     found = tuple(sorted(entries, key=lambda entry: entry.name))
     if len(found) > MOST_PICTURES:
         raise fault(
@@ -103,8 +106,12 @@ def make_list(
             found=f"{len(found):,}",
             remedy="name a smaller folder",
         )
+    if not for_training:
+        names = sorted({entry.class_name for entry in found})
+        check_class_names(source, names, least=1)
+        return PictureList(folder, found, tuple(names), tuple(sorted(skipped)))
     names = sorted({entry.class_name for entry in found if entry.split != "test"})
-    check_class_names(source, names, least=least_classes)
+    check_class_names(source, names)
     only_in_test = sorted({entry.class_name for entry in found} - set(names))
     if only_in_test:
         check_class_names(source, sorted([*names, *only_in_test]))  # of two spellings of one name, say that

@@ -19,7 +19,7 @@ from modiste.data.pictures.class_folders import are_labelled, read_class_folders
 from modiste.data.pictures.csv_list import JSON_LINES, metadata_in, read_picture_table
 from modiste.data.pictures.division import divide, divide_groups
 from modiste.data.pictures.folder_layout import visible
-from modiste.data.pictures.listing import LEAST_CLASSES, Entry, PictureList, without_later
+from modiste.data.pictures.listing import Entry, PictureList, without_later
 from modiste.data.pictures.picture_cache import Decoded, cache_file, decode_cached
 from modiste.data.pictures.picture_file import release_pages
 from modiste.errors import fault, shown
@@ -120,20 +120,20 @@ def without_faults(pictures: PictureSet) -> LabelledImages:
     )
 
 
-def list_pictures(path: Path, decoder: int = DECODERS[-1], *, least_classes: int = LEAST_CLASSES) -> PictureList:
+def list_pictures(path: Path, decoder: int = DECODERS[-1], *, for_training: bool = True) -> PictureList:
     """Return the pictures of a source, a CSV file or a folder; DataError if it is not a valid data set.
 
     Args:
         path: Path of the file or folder.
         decoder: That of the recipe: the first one takes fewer formats from a folder.
-        least_classes: Fewest classes that the pictures may have.
+        for_training: Whether they are to train on. Other pictures may be of a single class, and all of them in test.
     """
     table = path if kind_at(path) == "file" else metadata_in(path)
     if table is not None:
-        return read_picture_table(table, least_classes=least_classes)
+        return read_picture_table(table, for_training=for_training)
     if are_labelled(path):
-        return read_labelled_names(path, least_classes=least_classes)
-    listing = read_class_folders(path, least_classes=least_classes)
+        return read_labelled_names(path, for_training=for_training)
+    listing = read_class_folders(path, for_training=for_training)
     return listing if decoder > 1 else without_later(listing)
 
 

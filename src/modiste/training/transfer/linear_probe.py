@@ -73,6 +73,12 @@ class Standardized:
     validation: Float[Tensor, "m d"]
 
 
+def check(model: nn.Module) -> None:
+    """Raise the errors of ``fit_head`` that need no image: MissingExtraError, or RecipeError for another last layer."""
+    _minimizer()
+    biased_head(model, FIELD)
+
+
 def fit_head(model: nn.Module, development: Development, recipe: Recipe, progress: Progress) -> Fitted:
     """Fit the last layer of ``model``, in place.
 
@@ -92,7 +98,7 @@ def fit_head(model: nn.Module, development: Development, recipe: Recipe, progres
         StoppedError: A signal asked to stop.
     """
     began = time.perf_counter()
-    _minimizer()  # without SciPy, an error now and not after the features of all images
+    check(model)  # an error now, and not after the features of all images
     head, train = biased_head(model, FIELD), development.train
     if recipe.epochs:
         recipe = replace(recipe, mirror=False, shifts=0, augmentation=replace(recipe.augmentation, flip=False))

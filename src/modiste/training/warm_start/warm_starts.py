@@ -70,7 +70,7 @@ def whiten(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> None:
 
 
 def sample(images: UInt8[Tensor, "n c h w"]) -> UInt8[Tensor, "m c h w"]:
-    """Return evenly spaced images for patches: at least PATCH_IMAGES if there are so many, within PATCH_PIXELS."""
+    """Return evenly spaced images for patches: PATCH_IMAGES or more if there are so many, but within PATCH_PIXELS."""
     most = max(1, PATCH_PIXELS // images.shape[2:].numel())
     return images[:: max(1, len(images) // PATCH_IMAGES, -(-len(images) // most))]
 
