@@ -120,9 +120,10 @@ def as_markdown(content: Mapping[str, Any]) -> str:
             f"The test set was opened {times(openings)} for each run.\n",
             "## Does the gap shrink?\n",
             f"{rows([second, ['---'] * len(second), *changes])}\n",
-            "The two validation sets are other images, which makes the interval wide. *Twins* are validation images of",
-            "the stratified split with a near duplicate in training. The last column leaves them out of the accuracy",
-            "on validation: by how much it falls is what they add.\n",
+            "The two validation sets are mostly other images, which makes the interval wide. Some images are in both.",
+            "The interval takes these for other images too, so its width is an upper bound. *Twins* are validation",
+            "images of the stratified split with a near duplicate in training. The last column leaves them out of the",
+            "accuracy on validation: by how much it falls is what they add.\n",
             describe_machine(content["machine"]),
             "",
         ]

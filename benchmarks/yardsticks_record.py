@@ -4,9 +4,10 @@
         [--against PATH ...] [--labels FILE]
 
 The command can be killed at any moment; the same command goes on. Runs lie in ``--runs`` as NAME-SEED; those that are
-finished are taken as they are. What was measured of a recipe is kept in ``--runs`` as NAME.json, and recipes of earlier
-calls with the same seeds and settings stay in the record. A call opens the test set once for each run that it still has
-to measure. The mean corruption error needs ``paper`` among the recipes. The exit code is 1 if a yardstick failed.
+finished are taken as they are. What was measured of a recipe is kept in ``--runs`` as NAME.json while its runs have the
+same weights. Recipes of earlier calls with the same seeds and settings stay in the record. A call opens the test set
+once for each run that it still has to measure. The mean corruption error needs ``paper`` among the recipes. The exit
+code is 1 if a yardstick failed.
 """
 
 import sys
@@ -24,6 +25,7 @@ from modiste.benchmarks.settings import Settings
 from modiste.display import Table
 from modiste.recipes.recipe import Precision
 from modiste.runs import storage
+from modiste.runs.run_folder import WEIGHTS, open_run
 from record import Record, describe_machine, parser, provenance, rows, this_command
 
 
@@ -57,12 +59,13 @@ def measure(
 
     Args:
         folders: Folders of the runs, one for each seed.
-        settings: Settings of the yardsticks; results with other settings or of other seeds are dropped.
+        settings: Settings of the yardsticks; results with other settings, or of other seeds or weights, are dropped.
         file: File of the results.
         failed: Gets the error of each yardstick that fails.
         keywords: ``device`` and ``data_folder``, as ``each_benchmark`` takes them.
     """
-    stated: dict[str, Any] = {"settings": plain(settings), "seeds": len(folders)}
+    models = [open_run(folder).files[WEIGHTS["picked"]] for folder in folders]
+    stated: dict[str, Any] = {"settings": plain(settings), "seeds": len(folders), "models": models}
     content = storage.read_json(file) if file.exists() else {}
     if {key: content.get(key) for key in stated} != stated:
         content = stated | {"command": this_command(), "benchmarks": {}}

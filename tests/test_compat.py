@@ -59,6 +59,13 @@ def test_the_name_is_there(name: str) -> None:
         pytest.fail(advice(name))
 
 
+def test_no_other_module_imports_a_private_name() -> None:
+    """From these libraries; an attribute such as ``torch._foreach_copy_`` is not looked for."""
+    pattern = re.compile(r"from (?:ray|sklearn|torch|uvicorn)[\w.]* import (?:\([^)]*?|[^\n(]*)\b_[a-z]\w*")
+    sources = (ROOT / "src" / "modiste").rglob("*.py")
+    assert [path.name for path in sources if pattern.search(path.read_text())] == []
+
+
 @pytest.mark.parametrize("library", compat.CHECKED)
 def test_the_version_checked_is_the_one_pinned_and_the_next_is_not_allowed(library: str) -> None:
     checked = Version(compat.CHECKED[library])

@@ -1,12 +1,15 @@
 """Confident learning against a slow reference, and on labels that were changed on purpose."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 
+from modiste.audits import labels as labels_module
 from modiste.audits.labels import (
+    NEAR,
     Suspicion,
     confident_classes,
     confident_joint,
@@ -129,3 +132,21 @@ def test_batches_of_one_image_are_refused_as_in_training(tiny_recipe: Recipe) ->
     recipe = replace(tiny_recipe, batch_size=1, model=MLPRecipe(hidden=(4,), batch_norm=True))
     with pytest.raises(RecipeError, match="batch_size: expected one that leaves no batch of a single"):
         out_of_fold_probabilities(known, recipe, 2, device="cpu")
+
+
+def test_of_the_coarse_temperatures_no_posterior_is_kept(
+    noisy: tuple[torch.Tensor, torch.Tensor, set[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is as large as all probabilities."""
+    fitted, made, alive = labels_module._fitted, list[weakref.ref[torch.Tensor]](), list[int]()
+
+    def watched(evidence: torch.Tensor, labels: torch.Tensor) -> tuple[float, torch.Tensor]:
+        found = fitted(evidence, labels)
+        made.append(weakref.ref(found[1]))
+        alive.append(sum(one() is not None for one in made))
+        return found
+
+    monkeypatch.setattr(labels_module, "_fitted", watched)
+    likely_wrong_labels(*noisy[:2])
+    assert len(made) > 2 * len(NEAR)
+    assert max(alive) <= len(NEAR) + 1

@@ -15,7 +15,7 @@ from modiste.benchmarks import run
 from modiste.benchmarks.result import from_plain
 from modiste.benchmarks.settings import Settings
 from modiste.errors import DataError
-from modiste.runs.run_folder import open_run
+from modiste.runs.run_folder import WEIGHTS, open_run
 
 
 def test_the_record(finished_run: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +78,19 @@ def test_what_was_measured_is_kept_and_recipes_are_joined(
     assert "| recipe | paper | tiny |" in (tmp_path / "record" / "README.md").read_text()
     yardsticks_record.measure(copies[:1], replace(settings, steps=2), tmp_path / "tiny.json", failed, **keywords)
     assert "robust" not in json.loads((tmp_path / "tiny.json").read_text())["benchmarks"]  # other settings: anew
+
+
+def test_figures_of_other_weights_are_measured_again(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, settings = list[list[str]](), Settings()
+    monkeypatch.setattr(yardsticks_record, "each_benchmark", lambda names, *_, **__: asked.append(names) or [])
+    names, own = run.all_names(settings), open_run(finished_run).files[WEIGHTS["picked"]]
+    stated = {"settings": yardsticks_record.plain(settings), "seeds": 1, "benchmarks": {key: {} for key in names}}
+    for weights in ({"models": [own]}, {"models": ["0" * 64]}, {}):
+        (tmp_path / "tiny.json").write_text(json.dumps(stated | weights))
+        yardsticks_record.measure([finished_run], settings, tmp_path / "tiny.json", {})
+    assert asked == [names, names]
 
 
 def test_a_result_is_the_same_after_json(finished_run: Path, tiny_folder: Path) -> None:

@@ -1,5 +1,6 @@
 """The scikit-learn classifier: scikit-learn's own checks, its tools, and samples in every form."""
 
+import copy
 import pickle
 from typing import Any
 
@@ -85,6 +86,15 @@ def test_the_order_of_the_samples_does_not_matter(fitted: ModisteClassifier) -> 
 def test_a_pickled_model_answers_the_same(fitted: ModisteClassifier) -> None:
     stored = pickle.dumps(fitted)
     assert np.array_equal(pickle.loads(stored).predict_proba(ROWS[REST]), fitted.predict_proba(ROWS[REST]))
+
+
+def test_a_model_of_a_device_that_is_missing_is_unpickled_and_answers_on_another(fitted: ModisteClassifier) -> None:
+    elsewhere = copy.copy(fitted).set_params(device="cuda:99")
+    model = pickle.loads(pickle.dumps(elsewhere))
+    check_is_fitted(model)
+    with pytest.raises(ValueError, match="cuda:99"):
+        model.predict(ROWS[REST])
+    assert np.array_equal(model.set_params(device="cpu").predict(ROWS[REST]), fitted.predict(ROWS[REST]))
 
 
 def test_a_failed_fit_leaves_no_model() -> None:
@@ -246,7 +256,9 @@ class TestWeights:
             small(augmentation__mixup=0.2).fit(ROWS[:100], LABELS[:100], sample_weight=weights)
         small(augmentation__mixup=0.2).fit(ROWS[:100], LABELS[:100], sample_weight=np.ones(100))
 
-    @pytest.mark.parametrize("wrong", [np.zeros(100), -np.ones(100), np.ones(99), np.full(100, np.nan)])
+    @pytest.mark.parametrize(
+        "wrong", [np.zeros(100), -np.ones(100), np.ones(99), np.ones((100, 1)), np.full(100, np.nan), 0]
+    )
     def test_what_are_no_weights(self, wrong: Any) -> None:
         with pytest.raises(ValueError, match=r"(?i)weight|nan"):
             small().fit(ROWS[:100], LABELS[:100], sample_weight=wrong)

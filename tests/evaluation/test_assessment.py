@@ -156,6 +156,21 @@ def test_logits_are_computed_once_and_read_afterwards(run: Path, images: Path) -
     assert second.test_openings == 2
 
 
+def test_logits_that_are_not_finite_are_refused_and_neither_kept_nor_counted(
+    run: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def overflowing(*arguments: Any) -> torch.Tensor:
+        logits = infer(*arguments).clone()
+        logits[:2, 0] = torch.tensor([torch.nan, torch.inf])
+        return logits
+
+    monkeypatch.setattr("modiste.evaluation.assessment.infer", overflowing)
+    with pytest.raises(RunError, match="logits that are not finite for 2 of 100 images"):
+        evaluate(run, split="test", data_folder=tiny_folder)
+    monkeypatch.undo()
+    assert evaluate(run, split="test", data_folder=tiny_folder).test_openings == 1
+
+
 def test_a_file_that_the_manifest_does_not_vouch_for_is_made_anew(run: Path, tiny_folder: Path) -> None:
     """As a crash between writing the logits and entering them leaves it."""
     (run / "test-logits.safetensors").write_bytes(b"half written")

@@ -73,6 +73,14 @@ def test_confidence_and_prediction() -> None:
     torch.testing.assert_close(confidence, logits.softmax(1).max(1).values)
 
 
+@pytest.mark.parametrize(("wrong", "expected"), [(0, 1.0), (1, 800 / math.log(4095)), (400, 100.0)])
+def test_saturated_probabilities_that_are_wrong_are_cooled(wrong: int, expected: float) -> None:
+    labels = torch.zeros(4096, dtype=torch.int64)
+    predicted = (torch.arange(4096) < wrong).long()
+    logits = 800.0 * torch.nn.functional.one_hot(predicted, 2)
+    assert fit_temperature(logits, labels) == pytest.approx(expected, rel=1e-9)
+
+
 @pytest.mark.parametrize("scale", [0.3, 1.0, 7.0])
 def test_the_temperature_is_where_an_independent_search_finds_it(scale: float) -> None:
     draws = torch.Generator().manual_seed(3)

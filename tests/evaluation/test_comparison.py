@@ -6,8 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 
+import numpy as np
 import pytest
 import torch
+from idx_files import TEST_IMAGES, TEST_LABELS, idx
 
 from commands_and_data import run_modiste
 from modiste.cli.main import main
@@ -172,6 +174,20 @@ def test_what_cannot_be_compared_is_refused(runs: Runs, tiny_folder: Path, names
     with pytest.raises(RunError, match=complaint):
         compare([runs[name] for name in names], split="test", data_folder=tiny_folder)
     assert [run_folder.open_run(runs[name]).test_openings for name in names] == [0] * len(names)
+
+
+def test_a_single_image_is_too_few_for_several_seeds_and_is_not_counted(
+    runs: Runs, tiny_folder: Path, tmp_path: Path
+) -> None:
+    images = shutil.copytree(tiny_folder, tmp_path / "tiny")
+    (images / TEST_IMAGES).write_bytes(idx(np.zeros((1, 12, 12))))
+    (images / TEST_LABELS).write_bytes(idx(np.zeros(1)))
+    names = ["fast-0", "fast-1", "slow-0", "slow-1"]
+    copies = [shutil.copytree(runs[name], tmp_path / name) for name in names]
+    with pytest.raises(RunError, match="2 seeds in common, expected at least 2 images, found 1"):
+        compare(copies, split="test", data_folder=images)
+    assert [run_folder.open_run(copy).test_openings for copy in copies] == [0] * 4
+    assert compare(copies[::2], split="test", data_folder=images).images == 1
 
 
 def test_the_decoder_of_pictures_tells_no_runs_on_fashion_mnist_apart(runs: Runs) -> None:

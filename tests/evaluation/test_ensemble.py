@@ -120,13 +120,17 @@ class TestPicturesClassByClass:
         ("other", "split"),
         [("other split", "validation"), ("other pictures", "validation"), ("other pictures", "test")],
     )
-    def test_other_pictures_are_refused(self, other: str, split: Any, pictured: dict[str, Path]) -> None:
+    def test_other_pictures_are_refused_and_not_counted(
+        self, other: str, split: Any, pictured: dict[str, Path]
+    ) -> None:
         both = [pictured["first"], pictured[other]]
         labels = [evaluate(run, split=split).images for run in both]
         assert labels[0] == labels[1]
+        before = [run_folder.open_run(run).test_openings for run in both]
         for measure in (evaluate_together, compare):
             with pytest.raises(RunError, match="measured on other images"):
                 measure(both, split=split)
+        assert [run_folder.open_run(run).test_openings for run in both] == before
 
     def test_the_same_pictures_at_another_size_are_the_same_pictures(self, pictured: dict[str, Path]) -> None:
         assert len(compare([pictured["first"], pictured["larger"]]).contrasts) == 1

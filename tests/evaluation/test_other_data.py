@@ -78,6 +78,18 @@ def test_it_is_kept_beside_the_run_and_leaves_its_test_closed(run: Path, arrays:
     assert json.loads((run / FILE).read_text())["evaluations"][0]["accuracy"] == rows[0]["accuracy"]
 
 
+def test_the_oldest_are_dropped_where_the_file_could_not_be_read_again(
+    run: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    images, labels = arrays
+    evaluate_on(run, arrays)
+    monkeypatch.setattr(storage, "MOST_BYTES", 2 * (run / FILE).stat().st_size + 200)
+    for count in (50, 40, 30):
+        evaluate_on(run, (images[:count], labels[:count]))
+    assert [row["images"] for row in evaluations(open_run(run))] == [40, 30]
+    assert "the oldest evaluations are no longer kept, 1 of 3" in caplog.text
+
+
 def test_two_evaluations_at_once_are_both_kept(run: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second ends while the first computes its logits."""
     images, labels = arrays

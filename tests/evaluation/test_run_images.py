@@ -38,7 +38,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder with pictures, ``own``, and with a run that was trained on them; copy it to change it."""
     place = tmp_path_factory.mktemp("trained")
     write_pictures(place / "own", COUNTS)
-    data = DataRecipe(source=str(place / "own"), pictures="whole", side=12)
+    data = DataRecipe(source=str(place / "own"), pictures="whole", side=12, repeats=2)
     recipe = Recipe(name="own", epochs=1, batch_size=16, data=data, model=CNNRecipe(filters=(4,), pools=1, hidden=(8,)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(place / "cache"))
@@ -74,11 +74,17 @@ def forget_what_is_kept(run: Path) -> None:
 def test_the_images_are_those_that_it_was_measured_on(trained: Path) -> None:
     run = open_run(trained / "run")
     assert set(KEPT) <= set(run.files)
-    kept, whole = development_of(run), load_own_development(run)
+    kept, whole = development_of(run), development_of(run, trained / "own")
     assert torch.equal(kept.validation.images, whole.validation.images)
     assert torch.equal(kept.validation.labels, whole.validation.labels)
     assert torch.equal(kept.train.images, whole.train.images), "few enough to be kept, all of them"
     assert (kept.name, kept.class_names, kept.fingerprint) == (whole.name, whole.class_names, whole.fingerprint)
+
+
+def test_a_training_image_that_an_epoch_shows_twice_is_there_once(place: Path) -> None:
+    for data_folder in (None, place / "moved"):
+        images = development_of(open_run(place / "run"), data_folder).train.images
+        assert len({image.numpy().tobytes() for image in images}) == len(images)
 
 
 def test_a_data_set_that_cannot_change_is_not_kept(finished_run: Path) -> None:
@@ -186,12 +192,12 @@ def test_validation_images_beyond_the_bound_are_not_kept(
 ) -> None:
     development = development_of(open_run(trained / "run"))
     monkeypatch.setattr(run_images, "MOST_BYTES", 10)
-    run_images.keep(tmp_path, development)
+    run_images.keep(tmp_path, development, DataRecipe())
     assert not (tmp_path / IMAGES).exists()
     assert "they are not kept in the run" in caplog.text
     monkeypatch.undo()
     monkeypatch.setattr(run_images, "SAMPLE_BYTES", 7 * 12 * 12)
-    run_images.keep(tmp_path, development)
+    run_images.keep(tmp_path, development, DataRecipe())
     tensors, _ = checkpoint.read(tmp_path / IMAGES)
     assert sorted(tensors["train:labels"].bincount().tolist()) == [2, 2, 3]
 

@@ -91,7 +91,9 @@ def test_of_many_copies_one_of_each_label_and_part_is_shown_and_the_rest_is_coun
         ((), "fewer than 1 in 10"),
         ((0.04,), "fewer than 1 in 10"),
         ((0.2, 0.6), "about 4 in 10"),
-        ((1.0,), "about 10 in 10"),
+        ((0.94,), "about 9 in 10"),
+        ((0.96,), "more than 9 in 10"),
+        ((1.0,), "more than 9 in 10"),
     ],
 )
 def test_the_share_of_wrong_labels_in_words(wrong: tuple[float, ...], expected: str) -> None:

@@ -76,7 +76,7 @@ class Findings:
     def wrong_share(self) -> str:
         """Estimated share of wrong labels among the suspicious ones in words, such as ``about 4 in 10``."""
         tenths = round(10 * sum(one.wrong for one in self.suspicious) / max(1, len(self.suspicious)))
-        return f"about {tenths} in 10" if tenths else "fewer than 1 in 10"
+        return {0: "fewer than 1 in 10", 10: "more than 9 in 10"}.get(tenths, f"about {tenths} in 10")
 
     def crosses(self, indices: Sequence[int]) -> bool:
         """Return whether images belong to different splits."""

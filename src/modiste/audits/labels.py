@@ -8,7 +8,7 @@ noise rate".
 """
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -187,7 +187,7 @@ def error_probabilities(probabilities: Float[Tensor, "n classes"], labels: Int64
     image of each class has each label. Both are those under which the labels are most likely; the prior is found by
     expectation and maximisation (Dempster, Laird and Rubin, 1977), from the confident joint on.
     """
-    _, posterior = max(_fits(probabilities, labels, TEMPERATURES).values(), key=lambda fit: fit[0])
+    _, posterior = max(_fits(probabilities, labels, TEMPERATURES), key=lambda fit: fit[0])
     return 1 - posterior.gather(1, labels[:, None]).squeeze(1)
 
 
@@ -199,23 +199,24 @@ def class_posterior(
     As ``error_probabilities``, but as a mean over temperatures near the best one, each weighted by the likelihood of
     the labels: with few images several temperatures explain them equally well, and the estimates differ by half.
     """
-    coarse = _fits(probabilities, labels, TEMPERATURES)
-    best = max(coarse, key=lambda temperature: coarse[temperature][0])
-    fine = _fits(probabilities, labels, [best * step for step in NEAR])
-    logs = torch.tensor([likelihood for likelihood, _ in fine.values()], dtype=torch.float64) * len(labels)
+    coarse = [likelihood for likelihood, _ in _fits(probabilities, labels, TEMPERATURES)]
+    best = TEMPERATURES[coarse.index(max(coarse))]
+    fine = list(_fits(probabilities, labels, [best * step for step in NEAR]))
+    logs = torch.tensor([likelihood for likelihood, _ in fine], dtype=torch.float64) * len(labels)
     weights = logs.softmax(0).tolist()
     posterior = torch.zeros_like(probabilities)
-    for weight, (_, one) in zip(weights, fine.values(), strict=True):
+    for weight, (_, one) in zip(weights, fine, strict=True):
         posterior += weight * one
     return posterior
 
 
 def _fits(
     probabilities: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"], temperatures: Sequence[float]
-) -> dict[float, tuple[float, Float[Tensor, "n classes"]]]:
-    """Return for each temperature what ``_fitted`` returns."""
+) -> Iterator[tuple[float, Float[Tensor, "n classes"]]]:
+    """Yield for each temperature what ``_fitted`` returns; one after the other, as each is as large as the input."""
     logs = probabilities.clamp(min=torch.finfo(probabilities.dtype).tiny).log()
-    return {temperature: _fitted((logs / temperature).softmax(1), labels) for temperature in temperatures}
+    for temperature in temperatures:
+        yield _fitted((logs / temperature).softmax(1), labels)
 
 
 def _fitted(

@@ -12,8 +12,8 @@ from torch import Tensor
 from modiste import machine
 from modiste.benchmarks.result import Figure, Findings
 from modiste.benchmarks.settings import Settings
-from modiste.benchmarks.subjects import Subjects, shown_once
-from modiste.data.dataset import Development, ImageSet, with_extra
+from modiste.benchmarks.subjects import Subjects
+from modiste.data.dataset import Development, ImageSet, shown_once, with_extra
 from modiste.evaluation.inference import infer
 from modiste.evaluation.metrics import accuracy, confusion
 from modiste.evaluation.run_images import load_own_development

@@ -20,9 +20,9 @@ from modiste.benchmarks.corrupted_images import smooth_patterns
 from modiste.benchmarks.draws import Draws
 from modiste.benchmarks.result import Figure, Findings, Published
 from modiste.benchmarks.settings import Settings
-from modiste.benchmarks.subjects import Subjects, shown_once
+from modiste.benchmarks.subjects import Subjects
 from modiste.data import sources
-from modiste.data.dataset import ImageSet, balanced_sample
+from modiste.data.dataset import ImageSet, balanced_sample, shown_once
 from modiste.display import Table, percent
 from modiste.errors import DataError, shown
 from modiste.evaluation.other_data import load_images

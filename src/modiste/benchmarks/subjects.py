@@ -15,7 +15,6 @@ from modiste.evaluation.assessment import Split, load_split
 from modiste.evaluation.comparison import groups_by_recipe
 from modiste.evaluation.ensemble import PREPARATION, MeasuredRuns, check_preparation, measure_runs
 from modiste.evaluation.inference import infer
-from modiste.recipes.recipe import DataRecipe
 from modiste.runs import run_folder
 from modiste.runs.run_folder import Run, open_run
 
@@ -100,11 +99,6 @@ def _check_measured(run: Run, split: Split, images: ImageSet) -> None:
             f"{run.folder}: the {split} images found are not those that it was measured on; restore the original "
             "images, or give their folder with --data-folder"
         )
-
-
-def shown_once(train: ImageSet, recipe: DataRecipe) -> ImageSet:
-    """Return the training images of a recipe without the repeats that an epoch shows."""
-    return train[: len(train) // recipe.repeats]
 
 
 def share_by_class(

@@ -256,6 +256,11 @@ def development_of_split(split: SplitImages, recipe: DataRecipe) -> Development:
     return with_extra(development, recipe) if recipe.extra else development
 
 
+def shown_once(train: ImageSet, recipe: DataRecipe) -> ImageSet:
+    """Return the training images of a recipe without the repeats that an epoch shows."""
+    return train[: len(train) // recipe.repeats]
+
+
 def with_extra(development: Development, recipe: DataRecipe) -> Development:
     """Return the same images together with the recipe's extra pictures; errors as ``load_extra``."""
     extra = load_extra(recipe, development.class_names, development.image_shape)

@@ -130,7 +130,7 @@ def evaluate(
     """
     if predictions is not None:
         check_path(predictions)
-    found = measure(folder, split=split, weights=weights, device=device, data_folder=data_folder, images=images)
+    found = keep(measure(folder, split=split, weights=weights, device=device, data_folder=data_folder, images=images))
     if predictions is not None:
         write_predictions(predictions, found.measured.logits, found.measured.labels, class_names(found.run))
     return found.assess()
@@ -138,12 +138,21 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Measurement:
-    """The logits of a run on one split, and the state of the run after they were computed."""
+    """The logits of a run on one split, and the state of the run after they were computed.
+
+    Attributes:
+        run: The run.
+        split: ``validation`` or ``test``.
+        weights: ``picked``, ``last`` or ``snapshots``.
+        measured: The logits.
+        is_new: Whether the run folder does not hold these logits yet.
+    """
 
     run: Run
     split: Split
     weights: Weights
     measured: Measured
+    is_new: bool = False
 
     def assess(self) -> Assessment:
         """Return the measures of these logits."""
@@ -169,7 +178,7 @@ def measure(
     images: ImageSet | None = None,
     identified: bool = False,
 ) -> Measurement:
-    """Return the logits of a finished run, stored or computed; see ``evaluate``.
+    """Return the logits of a finished run, stored or computed; see ``evaluate``. Nothing is stored or counted.
 
     Args:
         folder: The run folder.
@@ -188,8 +197,16 @@ def measure(
         measured = load_split(run, split, data_folder) if images is None else images
         found = _matched(run, stored, measured, split) or _infer(run, measured, weights, device)
     is_new = stored is None or found.logits is not stored.logits
-    new = {name: run_folder.logits_bytes(found, epoch_of(run, weights))} if is_new else {}
-    return Measurement(_kept(run, new, openings=int(split == "test")), split, weights, found)
+    return Measurement(run, split, weights, found, is_new)
+
+
+def keep(found: Measurement) -> Measurement:
+    """Store new logits in the run folder, and count an evaluation on test; return the measurement of that run."""
+    run, split, weights = found.run, found.split, found.weights
+    new = {}
+    if found.is_new:
+        new[run_folder.logits_name(split, weights)] = run_folder.logits_bytes(found.measured, epoch_of(run, weights))
+    return replace(found, run=_kept(run, new, openings=int(split == "test")), is_new=False)
 
 
 def assess_stored(run: Run, *, split: Split = "validation", weights: Weights = "picked") -> Assessment:
@@ -291,12 +308,18 @@ def infer_run(run: Run, images: UInt8[Tensor, "n c h w"], weights: Weights, devi
     Averaging the snapshots of one run is due to Huang et al., "Snapshot ensembles: train 1, get M for free" (2017).
 
     Raises:
-        RunError: The run has no snapshots.
+        RunError: The run has no snapshots, or a logit is not finite.
     """
     chosen = machine.choose_device(device)
     images = images.to(chosen)
     found = [infer(model.to(chosen), images, run.recipe) for model in run.load_models(weights)]
-    return found[0] if len(found) == 1 else metrics.ensemble_logits(found).float()
+    logits = found[0] if len(found) == 1 else metrics.ensemble_logits(found).float()
+    if wrong := int((~logits.isfinite().all(1)).sum()):
+        raise RunError(
+            f"{run.folder}: logits that are not finite for {wrong:,} of {len(logits):,} images, expected none; "
+            "train again with a lower learning rate, or with --precision float32"
+        )
+    return logits
 
 
 def _infer(run: Run, images: ImageSet, weights: Weights, device: str) -> Measured:

@@ -73,7 +73,8 @@ def fit_temperature(logits: Float[Tensor, "n classes"], labels: Int64[Tensor, " 
         slope, curvature = derivatives(inverse, scores, right)
         low, high = (low, inverse) if slope > 0 else (inverse, high)
         ahead = inverse - slope / curvature if curvature else inverse
-        following = ahead if low <= ahead <= high else sqrt(low * high)
+        is_saturated = slope > 0 and not curvature  # every probability is 0 or 1, and some are wrong
+        following = ahead if low <= ahead <= high and not is_saturated else sqrt(low * high)
         if abs(following - inverse) <= PRECISION * inverse:
             break
         inverse = following

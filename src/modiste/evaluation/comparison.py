@@ -164,19 +164,21 @@ def compare(
 
     Raises:
         RunError: There are fewer than two runs, a run is given twice, sides have no seed in common, a run is unfinished
-            or damaged, or the runs were evaluated on different images.
+            or damaged, the runs were evaluated on different images, or there is a single image for several seeds.
         DataError: The images are missing or damaged.
         MissingExtraError: There are several seeds, and SciPy is not installed.
     """
     paths = different_paths(folders)
     _check_sides([open_run(path) for path in paths])  # before the test set is opened
-    return compare_measured(
-        measure_runs(paths, split=split, weights=weights, device=device, data_folder=data_folder), split
+    found = measure_runs(
+        paths, split=split, weights=weights, device=device, data_folder=data_folder, check=_check_sides
     )
+    return compare_measured(found, split)
 
 
 def compare_measured(found: MeasuredRuns, split: Split) -> Comparison:
     """Compare runs that were measured on the same images; see ``compare``."""
+    _check_sides(found.runs, len(found.labels))
     correct = torch.stack([logits.argmax(1) == found.labels for logits in found.logits])
     groups, names = groups_by_recipe(found.runs)
     return Comparison(
@@ -199,11 +201,21 @@ def different_paths(folders: Sequence[Path | str]) -> list[Path]:
     return paths
 
 
-def _check_sides(runs: Sequence[Run]) -> None:
-    """Raise RunError if a recipe has a seed twice, or two recipes have no seed in common."""
+def _check_sides(runs: Sequence[Run], images: int | None = None) -> None:
+    """Raise RunError unless each recipe has a seed once, and two recipes have seeds in common.
+
+    Args:
+        runs: The runs.
+        images: Number of images, if it is known. A single one is refused where two recipes have several common seeds.
+    """
     groups, names = groups_by_recipe(runs)
     for one, other in combinations(range(len(groups)), 2):
-        _common_seeds(runs, (groups[one], groups[other]), (names[one], names[other]))
+        common = _common_seeds(runs, (groups[one], groups[other]), (names[one], names[other]))
+        if images == 1 and len(common) > 1:
+            raise RunError(
+                f"{names[one]} and {names[other]}: {len(common)} seeds in common, expected at least 2 images, found 1; "
+                "measure on more images, or compare one run of each"
+            )
 
 
 def groups_by_recipe(runs: Sequence[Run]) -> tuple[list[list[int]], list[str]]:

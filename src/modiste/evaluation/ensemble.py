@@ -1,7 +1,7 @@
 """Several finished runs on the same images: each by itself with their mean, or the ensemble of their probabilities."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from modiste.data.locations import FASHION_MNIST
 from modiste.display import Displayed, Table, percent
 from modiste.errors import RunError
 from modiste.evaluation import metrics
-from modiste.evaluation.assessment import Assessment, Measurement, Split, Weights, assess, class_names, measure
+from modiste.evaluation.assessment import Assessment, Measurement, Split, Weights, assess, class_names, keep, measure
 from modiste.evaluation.predictions import check_path, write_predictions
 from modiste.evaluation.statistics import Spread, spread
 from modiste.recipes.plain import differences
@@ -208,15 +208,31 @@ def measure_runs(
     weights: Weights = "picked",
     device: str = "auto",
     data_folder: Path | str | None = None,
+    check: Callable[[Sequence[Run], int], None] | None = None,
 ) -> MeasuredRuns:
-    """Evaluate finished runs on the same images; arguments and errors as for ``evaluate_together``."""
-    found = [
-        measure(
+    """Evaluate finished runs on the same images; errors as for ``evaluate_together``.
+
+    On test, nothing is stored or counted before all runs have been measured on the same images.
+
+    Args:
+        folders: The run folders.
+        split: ``validation`` or ``test``.
+        weights: See ``evaluate``.
+        device: Where the logits are computed.
+        data_folder: See ``evaluate``.
+        check: Called with the runs and the number of images before anything is stored or counted; raises an error if
+            they are refused.
+    """
+    found = list[Measurement]()
+    for folder in folders:
+        one = measure(
             folder, split=split, weights=weights, device=device, data_folder=data_folder, identified=len(folders) > 1
         )
-        for folder in folders
-    ]
-    return _together(found)
+        found.append(one if split == "test" else keep(one))
+    _check_same(found)
+    if check is not None:
+        check([one.run for one in found], len(found[0].measured.labels))
+    return _together([keep(one) for one in found])
 
 
 def read_measured_runs(folders: Sequence[Path | str], split: Split) -> MeasuredRuns:
@@ -226,15 +242,21 @@ def read_measured_runs(folders: Sequence[Path | str], split: Split) -> MeasuredR
         RunError: A run is unfinished or damaged, was not measured on this split, or was measured on other images.
     """
     runs = [open_run(folder) for folder in folders]
-    return _together([Measurement(run, split, "picked", run.measured(split)) for run in runs])
+    found = [Measurement(run, split, "picked", run.measured(split)) for run in runs]
+    _check_same(found)
+    return _together(found)
 
 
-def _together(found: Sequence[Measurement]) -> MeasuredRuns:
-    """Return measurements as one; RunError unless there is one, and all are of the same images."""
+def _check_same(found: Sequence[Measurement]) -> None:
+    """Raise RunError unless there is a measurement, and all are of the same images."""
     if not found:
         raise RunError("evaluation: expected at least one finished run, found none; give the folders of runs")
     for one in found:
         _check_same_images(found[0], one)
+
+
+def _together(found: Sequence[Measurement]) -> MeasuredRuns:
+    """Return measurements of the same images as one."""
     return MeasuredRuns(
         split=found[0].split,
         runs=tuple(one.run for one in found),

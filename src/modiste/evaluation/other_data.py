@@ -33,7 +33,8 @@ SPLIT: Literal["other data"] = "other data"
 def evaluate_on(folder: Path | str, data: Any, *, weights: Weights = "picked", device: str = "auto") -> Assessment:
     """Evaluate a finished run on other labelled images of its classes; the run's test set stays closed.
 
-    The measures are added to ``other-data.json`` in the run folder.
+    The measures are added to ``other-data.json`` in the run folder. Where the file would be larger than
+    ``storage.MOST_BYTES``, its oldest evaluations are dropped, with a warning.
 
     Args:
         folder: The run folder.
@@ -189,12 +190,29 @@ def _keep(run: Run, images: ImageSet, found: LabelledImages, result: Assessment)
         times = int(same[0].get("times", 0)) + 1 if same else 1
         row = {"name": found.name, "identity": identity, "times": times} | result.as_plain()
         kept = [*(one for one in rows if one not in same), row]
-        return {FILE: json.dumps({"evaluations": kept}, indent=1).encode()}
+        return {FILE: _content(now, kept)}
 
     try:
         run_folder.keep(run, with_result)
     except ReadOnlyError as error:
         logging.getLogger(__name__).warning("nothing was stored: %s", error)
+
+
+def _content(run: Run, rows: Sequence[dict[str, Any]]) -> bytes:
+    """Return the content of the file. The oldest evaluations are left out, with a warning, if it was too large."""
+    for first in range(len(rows) + 1):
+        content = json.dumps({"evaluations": rows[first:]}).encode()
+        if len(content) <= storage.MOST_BYTES:
+            break
+    if first:
+        logging.getLogger(__name__).warning(
+            "%s: the oldest evaluations are no longer kept, %s of %s: the file holds at most %s bytes",
+            run.folder / FILE,
+            f"{first:,}",
+            f"{len(rows):,}",
+            f"{storage.MOST_BYTES:,}",
+        )
+    return content
 
 
 def check_data_alone(split: str, predictions: Path | str | None, runs: int) -> None:

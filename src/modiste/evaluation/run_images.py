@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from modiste.data import dataset
-from modiste.data.dataset import Development, ImageSet, balanced_sample, load_development
+from modiste.data.dataset import Development, ImageSet, balanced_sample, load_development, shown_once
 from modiste.data.extra_pictures import own_fingerprint
 from modiste.data.locations import FASHION_MNIST
 from modiste.errors import DataError, RunError
-from modiste.recipes.recipe import Recipe
+from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.run_folder import Run
 
@@ -27,9 +27,9 @@ SAMPLE, SAMPLE_BYTES = 500, 64 * 2**20
 """Limits of the sample of training images: number and total size."""
 
 
-def keep(folder: Path, development: Development) -> None:
+def keep(folder: Path, development: Development, recipe: DataRecipe) -> None:
     """Write the images to keep into a run's folder, before its manifest is written. Warn if they are too large."""
-    train, validation = development.train, development.validation
+    train, validation = shown_once(development.train, recipe), development.validation
     size = validation.images.nbytes
     if size > MOST_BYTES:
         logging.getLogger(__name__).warning(
@@ -48,7 +48,7 @@ def keep(folder: Path, development: Development) -> None:
 def development_of(run: Run, data_folder: Path | str | None = None) -> Development:
     """Return the images that a run keeps. If it keeps none, or ``data_folder`` is given, load its data set.
 
-    The kept training images are a sample.
+    Each training image is there once, however often an epoch shows it. The kept training images are a sample.
 
     Raises:
         RunError: The kept images are damaged, or the data set is not the one that the run was trained on.
@@ -56,7 +56,8 @@ def development_of(run: Run, data_folder: Path | str | None = None) -> Developme
     """
     if data_folder is None and run_folder.is_listed(run, run_folder.IMAGES):
         return _read(run)
-    return load_own_development(run, data_folder)
+    development = load_own_development(run, data_folder)
+    return replace(development, train=shown_once(development.train, run.recipe.data))
 
 
 def load_own_development(run: Run, data_folder: Path | str | None = None) -> Development:

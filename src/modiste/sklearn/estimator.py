@@ -5,7 +5,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
-from numbers import Integral
+from numbers import Integral, Number
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,11 @@ try:
     from sklearn.base import BaseEstimator, ClassifierMixin  # type: ignore[import-untyped]
     from sklearn.utils.multiclass import check_classification_targets  # type: ignore[import-untyped]
     from sklearn.utils.validation import (  # type: ignore[import-untyped]
-        _check_sample_weight as check_sample_weight,
+        check_array,
+        check_is_fitted,
+        check_random_state,
+        validate_data,
     )
-    from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data
 except ImportError as error:
     raise MissingExtraError("modiste.sklearn: needs scikit-learn: pip install 'modiste[sklearn]'") from error
 
@@ -137,7 +139,7 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.__dict__.pop(name, None)
         samples, labels = self._checked(X, y)
         classes, codes = np.unique(labels, return_inverse=True)
-        weights = self._weights(X, sample_weight)
+        weights = _weights(sample_weight, len(samples))
         pixels = Pixels.learn(samples if weights is None else samples[weights > 0])
         images, codes, weights = _ordered(*_repeated(pixels.images(samples), codes, weights))
         recipe = self._recipe(len(images))
@@ -166,7 +168,7 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         samples = validate_data(self, X, reset=False, **CHECKS)
         with _as_value_error():
-            scores = self._predictor.classify(self._pixels.images(np.asarray(samples)))
+            scores = self._loaded().classify(self._pixels.images(np.asarray(samples)))
         return np.asarray(scores.probabilities, np.float64)
 
     def predict(self, X: Any) -> Shaped[np.ndarray, " n"]:  # noqa: N803
@@ -175,7 +177,7 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.classes_[probabilities.argmax(1)])
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "_predictor")
+        return hasattr(self, "_model")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -185,10 +187,11 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in super().__getstate__().items() if name != "_predictor"}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if "_model" in state:
-            self._predictor = _load(state["_model"], self.device)
+    def _loaded(self) -> Predictor:
+        """Return the predictor; after unpickling it is loaded here, because the device of training may be missing."""
+        if not hasattr(self, "_predictor"):
+            self._predictor = _load(self._model, self.device)
+        return self._predictor
 
     def _checked(self, X: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:  # noqa: N803
         if y is None:
@@ -196,14 +199,6 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         samples, labels = validate_data(self, X, y, ensure_min_samples=2, **CHECKS)
         check_classification_targets(labels)
         return np.asarray(samples), np.asarray(labels)
-
-    def _weights(self, X: Any, sample_weight: Any) -> Float[np.ndarray, " n"] | None:  # noqa: N803
-        if sample_weight is None:
-            return None
-        weights = np.asarray(check_sample_weight(sample_weight, X, ensure_non_negative=True))
-        if not weights.any():
-            raise ValueError("Sample weights must contain at least one non-zero number.")
-        return weights
 
     def _recipe(self, samples: int) -> Recipe:
         """Return the recipe with the fields that were set, for a number of samples."""
@@ -253,6 +248,22 @@ def _fields_of(recipe: Any, params: Mapping[str, Any]) -> list[str]:
 
 
 CHECKS: dict[str, Any] = {"dtype": "numeric", "allow_nd": True}
+
+
+def _weights(sample_weight: Any, samples: int) -> Float[np.ndarray, " n"] | None:
+    """Return a weight for each sample, or None; ValueError unless all are 0 or more, and one is above 0."""
+    if sample_weight is None:
+        return None
+    given = np.full(samples, sample_weight) if isinstance(sample_weight, Number) else sample_weight
+    kinds = [np.float64, np.float32]
+    weights = np.asarray(check_array(given, ensure_2d=False, dtype=kinds, input_name="sample_weight"))
+    if weights.shape != (samples,):
+        raise ValueError(f"Sample weights: expected {samples:,}, one for each sample, found shape {weights.shape}")
+    if (weights < 0).any():
+        raise ValueError(f"Sample weights: expected 0 or more, found {weights.min():g}")
+    if not weights.any():
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weights
 
 
 def _repeated(

@@ -260,7 +260,7 @@ def finish(state: TrainingState, context: Context, task: Task) -> None:
     measured = run_folder.Measured(logits, validation.labels.cpu(), validation.identity())
     storage.write_bytes(folder / run_folder.VALIDATION_LOGITS, run_folder.logits_bytes(measured, best.epoch))
     if context.development.own_pictures:
-        run_images.keep(folder, context.development)
+        run_images.keep(folder, context.development, recipe.data)
         known = {} if recipe.views.passes > 1 else state.logits
         found = learn(state.evaluated, context.development, allowed_changes(recipe), recipe.precision, known)
         run_detector.write(folder, found)
