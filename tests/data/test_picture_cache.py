@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import time
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,6 +65,21 @@ def test_the_second_start_reads_no_picture_and_keeps_the_reasons(folder: Path, o
     assert [bool(reason) for reason in first.faults] == [False, False, True] + [False] * 6
     assert len(first.images) == 8
     assert same(first, decode(folder, names_in(folder), WHOLE))
+
+
+def test_threads_that_decode_leave_the_filters_of_warnings_alone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decode_one, before, seen = picture_cache._decode_one, list(warnings.filters), set[object]()
+
+    def noted(path: Path, preparation: Preparation) -> picture_cache.Result:
+        seen.add(warnings.filters[0])
+        result = decode_one(path, preparation)
+        seen.add(warnings.filters[0])
+        return result
+
+    monkeypatch.setattr(picture_cache, "_decode_one", noted)
+    load(folder)
+    assert len(seen - set(before)) == len(seen) == 1
+    assert warnings.filters == before
 
 
 def test_what_was_changed_added_or_replaced_unseen_is_read_again(folder: Path, opened: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -13,8 +14,9 @@ from idx_files import TEST_IMAGES, TEST_LABELS, idx
 
 from commands_and_data import run_modiste
 from modiste.cli.main import main
-from modiste.errors import DataError, RunError
+from modiste.errors import DataError, MissingExtraError, RunError
 from modiste.evaluation.comparison import Comparison, _names, _per_class, _with_most, compare, groups_by_recipe
+from modiste.evaluation.ensemble import evaluate_seeds
 from modiste.evaluation.statistics import mean_interval, paired_difference
 from modiste.evaluation.two_samples import holm
 from modiste.recipes.networks import MLPRecipe
@@ -174,6 +176,17 @@ def test_what_cannot_be_compared_is_refused(runs: Runs, tiny_folder: Path, names
     with pytest.raises(RunError, match=complaint):
         compare([runs[name] for name in names], split="test", data_folder=tiny_folder)
     assert [run_folder.open_run(runs[name]).test_openings for name in names] == [0] * len(names)
+
+
+def test_without_scipy_several_seeds_are_refused_and_not_counted(
+    runs: Runs, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = [shutil.copytree(runs[name], tmp_path / name) for name in ("fast-0", "fast-1")]
+    monkeypatch.setitem(sys.modules, "scipy.special", None)
+    for measured in (compare, evaluate_seeds):
+        with pytest.raises(MissingExtraError, match="SciPy"):
+            measured(copies, split="test", data_folder=tiny_folder)
+    assert [run_folder.open_run(copy).test_openings for copy in copies] == [0, 0]
 
 
 def test_a_single_image_is_too_few_for_several_seeds_and_is_not_counted(

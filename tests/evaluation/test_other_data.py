@@ -157,10 +157,10 @@ def test_folders_of_pictures(run: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert [found.per_class[name].support for name in names] == [3, 0, 2, *[0] * (len(names) - 3)]
 
 
-@pytest.mark.parametrize("layout", ["folders", "names", "table"])
+@pytest.mark.parametrize("layout", ["folders", "test folder", "names", "table"])
 def test_pictures_of_one_class(layout: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_cache, "picture_cache_folder", lambda: tmp_path / "cache")
-    files = write_pictures(tmp_path / "new", {"4": 3})
+    files = write_pictures(tmp_path / "new" / ("test" if layout == "test folder" else ""), {"4": 3})
     if layout == "names":
         for number, name in enumerate(files):
             (tmp_path / "new" / name).rename(tmp_path / "new" / f"4.{number}.png")

@@ -12,7 +12,7 @@ import torch
 
 from commands_and_data import run_modiste, write_pictures
 from fault_counter import slow_case
-from modiste.data.dataset import load_development
+from modiste.data.dataset import load_development, shown_once
 from modiste.data.pictures import picture_cache
 from modiste.errors import DataError, RunError
 from modiste.evaluation import run_images
@@ -75,6 +75,7 @@ def test_the_images_are_those_that_it_was_measured_on(trained: Path) -> None:
     run = open_run(trained / "run")
     assert set(KEPT) <= set(run.files)
     kept, whole = development_of(run), development_of(run, trained / "own")
+    whole = replace(whole, train=shown_once(whole.train, run.recipe.data))
     assert torch.equal(kept.validation.images, whole.validation.images)
     assert torch.equal(kept.validation.labels, whole.validation.labels)
     assert torch.equal(kept.train.images, whole.train.images), "few enough to be kept, all of them"
@@ -82,9 +83,17 @@ def test_the_images_are_those_that_it_was_measured_on(trained: Path) -> None:
 
 
 def test_a_training_image_that_an_epoch_shows_twice_is_there_once(place: Path) -> None:
-    for data_folder in (None, place / "moved"):
-        images = development_of(open_run(place / "run"), data_folder).train.images
-        assert len({image.numpy().tobytes() for image in images}) == len(images)
+    run = open_run(place / "run")
+    whole = development_of(run, place / "moved").train
+    for train in (development_of(run).train, shown_once(whole, run.recipe.data)):
+        assert len({image.numpy().tobytes() for image in train.images}) == len(train) == len(whole) // 2
+
+
+def test_images_of_a_program_are_not_taken_for_repeats(place: Path) -> None:
+    """They are trained as they are, however often the recipe would repeat those of a folder."""
+    whole = shown_once(development_of(open_run(place / "run"), place / "moved").train, DataRecipe(repeats=2))
+    for repeats in (2, 3, 1000):
+        assert shown_once(whole, DataRecipe(repeats=repeats)) is whole
 
 
 def test_a_data_set_that_cannot_change_is_not_kept(finished_run: Path) -> None:

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -31,6 +32,7 @@ from modiste.cli.streams import ERASE, ProgressBar
 from modiste.data.pictures.folder_layout import visible
 from modiste.errors import DataError, PhotoError, RecipeError, RunError, printable
 from modiste.inference.answers import AHEAD, BATCH, FileAnswer, answers, find_pictures
+from modiste.inference.classifier import Scores
 from modiste.inference.predictor import Predictor
 from modiste.photo.garment import Prepared, prepare
 from modiste.reports.photo import steps_figure
@@ -351,6 +353,24 @@ def test_the_function_keeps_no_steps_unless_asked(run: Path, twenty_photos: list
     assert whole.prepared is not None
     assert list(whole.prepared.steps) == ["photo", "garment alone", "cropped", "network's view"]
     assert usual.probabilities == whole.probabilities
+
+
+def test_the_function_leaves_the_filters_of_warnings_as_they_were(
+    run: Path, twenty_photos: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are the same all the while, so that what the network's code does to them nests."""
+    predictor, classify, seen = Predictor.load(run, device="cpu"), Predictor.classify, list[object]()
+
+    def noted(self: Predictor, images: np.ndarray) -> Scores:
+        seen.append(warnings.filters[0])
+        return classify(self, images)
+
+    monkeypatch.setattr(Predictor, "classify", noted)
+    before = list(warnings.filters)
+    modiste.predict(predictor, twenty_photos)
+    assert len(seen) == 2
+    assert seen[0] == seen[1] != before[0]
+    assert warnings.filters == before
 
 
 def test_json_is_whole_where_an_error_ends_it(predict, folder: Path, tmp_path: Path) -> None:

@@ -281,6 +281,22 @@ def test_a_step_that_is_not_finite_is_not_taken(
     assert len(fresh.history) == 3
 
 
+def test_a_validation_logit_that_is_not_finite_ends_it_though_the_loss_is(
+    tmp_path: Path, tiny_recipe: Recipe, development: Development
+) -> None:
+    """The logits of a class without images, of which the loss knows nothing."""
+    validation = replace(development.validation, labels=development.validation.labels.clamp(max=3))
+    development, learner = replace(development, validation=validation), learner_for(tiny_recipe, development)
+
+    class Poison(Listener):
+        def step_done(self, step: int) -> None:
+            if step == 25:
+                learner.evaluated.state_dict()["network.head.bias"][4] = -float("inf")
+
+    with pytest.raises(DivergedError, match="a validation logit after epoch 1 is not finite; try a smaller"):
+        fit(learner, setting_for(tiny_recipe, development, tmp_path, Poison()))
+
+
 def test_a_validation_loss_that_is_not_finite_ends_it_too(
     tmp_path: Path, tiny_recipe: Recipe, development: Development
 ) -> None:

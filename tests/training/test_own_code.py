@@ -248,6 +248,12 @@ def test_what_is_set_beside_a_network_stays() -> None:
     assert (found.name, found.warm_start, found.transfer) == ("mine-net", "simclr", TransferRecipe(**set_here))
     again = modiste.with_own_code(found, network=others.Net)  # as from a recipe file, or for a search's trial
     assert again == found
+    other = modiste.with_own_code(found, network=others.make_mlp, model=CNNRecipe())
+    assert (other.own_code["network"], other.warm_start, other.transfer) == (
+        "code_of_others:make_mlp",
+        "none",
+        TransferRecipe(),
+    )
     with pytest.raises(RecipeError, match=r"model\.filters"):
         modiste.with_own_code(modiste.get_recipe("sprint"), network=others.Net, **{"model.filters": (8, 16)})
 

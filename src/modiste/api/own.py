@@ -63,9 +63,9 @@ def with_own_code(
             "name": name if is_named else f"{name}-{own_code.name_in(reference).lower()}",
             "model": OwnNetworkRecipe(code=reference),
         }
-        if not isinstance(recipe.model, OwnNetworkRecipe):
+        if not is_named:
             changes |= {"warm_start": "none", "transfer": TransferRecipe()}
-        fields = changes | fields
+        fields = changes | fields | {"model": changes["model"]}
     recipe = recipe.with_(**fields)
     changed = {"loss": loss, "augmentation": augmentation}
     references = {name: own_code.register(code) for name, code in changed.items() if code is not None}

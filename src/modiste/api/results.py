@@ -278,6 +278,7 @@ def predict(
             print(answer.source, answer.answer, answer.probabilities[0])
     """
     from modiste.inference.answers import answers
+    from modiste.photo.opening import SILENCE
 
     classifier = _classifier(model, device, data_folder, network)
     least = None if coverage is None else _least_probability(model, classifier, coverage)
@@ -287,8 +288,9 @@ def predict(
     if not isinstance(many, Iterable):
         raise PhotoError(f"pictures: expected a path, bytes, an image or an array, or many of them, found {pictures!r}")
     found = _numbered(many, 0, classifier)
-    answered = answers(classifier, found, background=background, keep_steps=keep_steps)
-    return [one if least is None else one.with_set(least) for one in answered]
+    with SILENCE:
+        answered = answers(classifier, found, background=background, keep_steps=keep_steps)
+        return [one if least is None else one.with_set(least) for one in answered]
 
 
 def report(

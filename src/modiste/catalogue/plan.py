@@ -40,7 +40,8 @@ class Plan:
         shard_rows: Number of pictures in each shard but the last.
         preparation: Version of the preparation of pictures.
         coverage: Coverage of the prediction sets; None for no sets.
-        network: Name of the segmentation network that finds garments; None if none is used.
+        network: Name of the segmentation network that finds garments; None if none is used, or in a plan from before
+            it was noted.
     """
 
     model: str

@@ -142,10 +142,12 @@ def with_own_code(recipe: "Recipe", options: OwnCodeOptions, arguments: list[str
         return recipe
     from modiste.api import own
     from modiste.recipes.plain import flatten, to_plain
+    from modiste.system.processes import importing_torch
 
     values = dict(flatten(to_plain(recipe)))
     paths = {flag.name.replace("-", "_") for flag in flags.given(arguments, flags.flags_of(recipe))}
-    return own.with_own_code(recipe, **options.own_code, **{path: values[path] for path in paths if path in values})
+    with importing_torch():  # which the module of a network imports
+        return own.with_own_code(recipe, **options.own_code, **{path: values[path] for path in paths})
 
 
 def _parse(kind: Any, arguments: list[str], program: str, **options: Any) -> Any:

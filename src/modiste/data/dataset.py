@@ -257,8 +257,13 @@ def development_of_split(split: SplitImages, recipe: DataRecipe) -> Development:
 
 
 def shown_once(train: ImageSet, recipe: DataRecipe) -> ImageSet:
-    """Return the training images of a recipe without the repeats that an epoch shows."""
-    return train[: len(train) // recipe.repeats]
+    """Return the training images of a recipe without the repeats that an epoch shows.
+
+    Images that a program hands over, and the sample that a run keeps, have no repeats.
+    """
+    count = len(train) // recipe.repeats
+    is_repeated = 0 < count < len(train) and torch.equal(train.labels, train.labels[:count].repeat(recipe.repeats))
+    return train[:count] if is_repeated else train
 
 
 def with_extra(development: Development, recipe: DataRecipe) -> Development:

@@ -14,8 +14,8 @@ from torch import Tensor
 from modiste.display import Displayed, Table, percent
 from modiste.errors import RunError
 from modiste.evaluation.assessment import Split, Weights
-from modiste.evaluation.ensemble import MeasuredRuns, measure_runs, seedless
-from modiste.evaluation.statistics import Difference, crossed_difference, paired_difference, spread
+from modiste.evaluation.ensemble import MeasuredRuns, kept, measure_all, seedless
+from modiste.evaluation.statistics import Difference, crossed_difference, mean_interval, paired_difference, spread
 from modiste.evaluation.two_samples import holm
 from modiste.recipes.plain import differences, flatten, to_plain
 from modiste.recipes.recipe import Recipe
@@ -169,11 +169,13 @@ def compare(
         MissingExtraError: There are several seeds, and SciPy is not installed.
     """
     paths = different_paths(folders)
-    _check_sides([open_run(path) for path in paths])  # before the test set is opened
-    found = measure_runs(
-        paths, split=split, weights=weights, device=device, data_folder=data_folder, check=_check_sides
-    )
-    return compare_measured(found, split)
+    runs = [open_run(path) for path in paths]
+    _check_sides(runs)  # before the test set is opened
+    if len(groups_by_recipe(runs)[0]) < len(runs):
+        mean_interval((0.0, 1.0))  # needs SciPy: an error now, and not after the test set has been counted
+    found = measure_all(paths, split=split, weights=weights, device=device, data_folder=data_folder)
+    _check_sides(runs, len(found[0].measured.labels))
+    return compare_measured(kept(found), split)
 
 
 def compare_measured(found: MeasuredRuns, split: Split) -> Comparison:

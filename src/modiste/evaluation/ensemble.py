@@ -1,7 +1,7 @@
 """Several finished runs on the same images: each by itself with their mean, or the ensemble of their probabilities."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from modiste.errors import RunError
 from modiste.evaluation import metrics
 from modiste.evaluation.assessment import Assessment, Measurement, Split, Weights, assess, class_names, keep, measure
 from modiste.evaluation.predictions import check_path, write_predictions
-from modiste.evaluation.statistics import Spread, spread
+from modiste.evaluation.statistics import Spread, mean_interval, spread
 from modiste.recipes.plain import differences
 from modiste.recipes.recipe import DECODERS, Recipe
 from modiste.runs.run_folder import Run, open_run
@@ -89,6 +89,8 @@ def evaluate_seeds(
         MissingExtraError: SciPy is not installed.
     """
     check_seeds_alone([open_run(folder) for folder in folders])
+    if len(folders) > 1:
+        mean_interval((0.0, 1.0))  # needs SciPy: an error now, and not after the test set has been counted
     found = measure_runs(folders, split=split, weights=weights, device=device, data_folder=data_folder)
     return SeedAssessments(
         recipe=found.runs[0].recipe.name,
@@ -208,20 +210,22 @@ def measure_runs(
     weights: Weights = "picked",
     device: str = "auto",
     data_folder: Path | str | None = None,
-    check: Callable[[Sequence[Run], int], None] | None = None,
 ) -> MeasuredRuns:
-    """Evaluate finished runs on the same images; errors as for ``evaluate_together``.
+    """Evaluate finished runs on the same images; arguments and errors as for ``evaluate_together``."""
+    return kept(measure_all(folders, split=split, weights=weights, device=device, data_folder=data_folder))
 
-    On test, nothing is stored or counted before all runs have been measured on the same images.
 
-    Args:
-        folders: The run folders.
-        split: ``validation`` or ``test``.
-        weights: See ``evaluate``.
-        device: Where the logits are computed.
-        data_folder: See ``evaluate``.
-        check: Called with the runs and the number of images before anything is stored or counted; raises an error if
-            they are refused.
+def measure_all(
+    folders: Sequence[Path | str],
+    *,
+    split: Split = "validation",
+    weights: Weights = "picked",
+    device: str = "auto",
+    data_folder: Path | str | None = None,
+) -> list[Measurement]:
+    """Return the logits of finished runs on the same images; arguments and errors as for ``evaluate_together``.
+
+    Those on test are neither stored nor counted; ``kept`` does that, once nothing is left that could be refused.
     """
     found = list[Measurement]()
     for folder in folders:
@@ -230,8 +234,11 @@ def measure_runs(
         )
         found.append(one if split == "test" else keep(one))
     _check_same(found)
-    if check is not None:
-        check([one.run for one in found], len(found[0].measured.labels))
+    return found
+
+
+def kept(found: Sequence[Measurement]) -> MeasuredRuns:
+    """Store the logits of all runs, count the evaluations on test, and return them as one."""
     return _together([keep(one) for one in found])
 
 

@@ -48,7 +48,7 @@ def keep(folder: Path, development: Development, recipe: DataRecipe) -> None:
 def development_of(run: Run, data_folder: Path | str | None = None) -> Development:
     """Return the images that a run keeps. If it keeps none, or ``data_folder`` is given, load its data set.
 
-    Each training image is there once, however often an epoch shows it. The kept training images are a sample.
+    The kept training images are a sample.
 
     Raises:
         RunError: The kept images are damaged, or the data set is not the one that the run was trained on.
@@ -56,8 +56,7 @@ def development_of(run: Run, data_folder: Path | str | None = None) -> Developme
     """
     if data_folder is None and run_folder.is_listed(run, run_folder.IMAGES):
         return _read(run)
-    development = load_own_development(run, data_folder)
-    return replace(development, train=shown_once(development.train, run.recipe.data))
+    return load_own_development(run, data_folder)
 
 
 def load_own_development(run: Run, data_folder: Path | str | None = None) -> Development:

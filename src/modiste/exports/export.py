@@ -17,7 +17,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from modiste import machine
-from modiste.data.dataset import Development, ImageSet, balanced_sample
+from modiste.data.dataset import Development, ImageSet, balanced_sample, shown_once
 from modiste.errors import RunError
 from modiste.evaluation.calibration import fit_temperature
 from modiste.evaluation.conformal import coverage_table
@@ -172,7 +172,8 @@ def checked(
     if not kind.can_read():
         return content, None
     if int8:
-        content = quantize(content, sample(development.train, CALIBRATION_IMAGES).images.numpy())
+        train = shown_once(development.train, run.recipe.data)
+        content = quantize(content, sample(train, CALIBRATION_IMAGES).images.numpy())
         return content, compare(kind.read(content), answers, development.validation)
     some = sample(development.validation, min(PROOF_IMAGES, kind.proof_images))
     found = compare(kind.read(content), answers, some)

@@ -83,7 +83,8 @@ class _Silence(AbstractContextManager[None]):
     """A context without warnings of decoders, in which several threads may be at the same time.
 
     The filters of warnings belong to the process: the first thread to enter changes them, the last to leave restores
-    them.
+    them. A caller that waits for a pool of decoding threads enters the context too, around the pool. Whatever else the
+    caller does to the filters meanwhile then nests as it has to.
     """
 
     def __init__(self) -> None:
@@ -103,7 +104,7 @@ class _Silence(AbstractContextManager[None]):
                 self._filters.close()
 
 
-_SILENCE = _Silence()
+SILENCE = _Silence()
 """Keeps back Pillow's warnings, of its own limit and of slightly wrong metadata."""
 
 
@@ -217,7 +218,7 @@ def _as_photo(load: Callable[[], _Loaded], decoder: int) -> UInt8[np.ndarray, "h
     with extra_for(*EXTRA):
         from PIL import Image, UnidentifiedImageError
     try:
-        with _SILENCE:
+        with SILENCE:
             loaded = load()
             image = turn_upright(loaded.image, loaded.orientation)
             profile = loaded.profile if decoder > 1 else None

@@ -2,13 +2,13 @@
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from modiste.data.dataset import Development, ImageSet
+from modiste.data.dataset import Development, ImageSet, shown_once
 from modiste.errors import RunError
 from modiste.evaluation.assessment import Assessment, Split, assess_stored, load_split
 from modiste.evaluation.run_images import development_of, load_same_development
@@ -127,15 +127,16 @@ def render(run: Run, development: Development, *, title: str = "", author: str =
 
 
 def load_images(run: Run, data_folder: Path | None, data: Any = None) -> Development:
-    """Load the run's images; raises RunError if their validation labels are not those of the run."""
+    """Load the run's images, each training image once; RunError if the validation labels are not those of the run."""
     if data is not None:
-        return load_same_development(run.recipe, run.load_info().fingerprint, run.folder, data=data)
+        development = load_same_development(run.recipe, run.load_info().fingerprint, run.folder, data=data)
+        return replace(development, train=shown_once(development.train, run.recipe.data))
     development = development_of(run, data_folder)
     if not run.measured().labels.equal(development.validation.labels):
         raise RunError(
             f"{run.folder}: the data found are not those it was trained on; restore them or use --data-folder"
         )
-    return development
+    return replace(development, train=shown_once(development.train, run.recipe.data))
 
 
 def load_measured_images(run: Run, split: Split, data_folder: Path | None) -> ImageSet:

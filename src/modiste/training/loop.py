@@ -95,6 +95,8 @@ def finish_epoch(state: TrainingState, context: Context) -> None:
     )
     if not isfinite(loss):
         raise DivergedError(f"the validation loss after epoch {row.epoch} is {loss}; {ADVICE}")
+    if not logits.isfinite().all():
+        raise DivergedError(f"a validation logit after epoch {row.epoch} is not finite; {ADVICE}")
     state.history.append(row)
     state.pick(recipe, known | {"validation": logits})
     state.keep_snapshot(recipe)

@@ -60,7 +60,7 @@ def read_class_folders(root: Path, *, for_training: bool = True) -> PictureList:
     """
     entries: list[Entry] = []
     skipped: Skipped = []
-    folders = split_folders(root)
+    folders = split_folders(root, for_training=for_training)
     for split, folder in folders.items():
         entries += _list_split(folder, split, root, skipped)
     _check_classes(root, folders, entries)

@@ -41,11 +41,11 @@ Subfolders = Mapping[str, set[str]]
 """For each class folder, its subfolders that hold pictures; "" stands for pictures in the class folder itself."""
 
 
-def split_folders(root: Path) -> dict[str, Path]:
+def split_folders(root: Path, *, for_training: bool = True) -> dict[str, Path]:
     """Return the folder of each split in ``root``; without splits, the folder of all classes under the key "".
 
     Wrapper folders that merely contain the others are passed through: an archive's own folder, or train/images.
-    Raises DataError for a mixture of splits and classes.
+    Raises DataError for a mixture of splits and classes, or where data to train on have no such part.
     """
     top = unwrap(root)
     names = [item.name for item in folders_in(top)]
@@ -55,7 +55,7 @@ def split_folders(root: Path) -> dict[str, Path]:
     if len(named) == 1 and _hold_no_folders(top, names):
         return {"": top}
     folders = {split: top / name for name, split in named.items()}
-    if "train" not in folders or len(folders) < len(names):
+    if (for_training and "train" not in folders) or len(folders) < len(names):
         raise fault(
             top,
             "other folders beside splits",

@@ -30,7 +30,7 @@ from modiste.data.pictures.listing import NOT_FIRST, is_later
 from modiste.data.pictures.picture_file import new_picture_file, read_picture_file
 from modiste.errors import MissingExtraError, PhotoError, StorageError
 from modiste.photo import heif
-from modiste.photo.opening import read_file
+from modiste.photo.opening import SILENCE, read_file
 from modiste.photo.preparation import VERSION, Preparation
 from modiste.runs import storage
 from modiste.system import posix
@@ -167,7 +167,7 @@ def _renewed(
 
 def _decoded(folder: Path, names: Sequence[str], preparation: Preparation) -> Iterator[Result]:
     """Yield the result of each file, decoded on all cores; few are held at a time."""
-    with ThreadPoolExecutor(len(available_cores())) as pool:
+    with SILENCE, ThreadPoolExecutor(len(available_cores())) as pool:
         waiting = deque[Future[Result]]()
         for name in names:
             waiting.append(pool.submit(_decode_one, folder / name, preparation))
