@@ -287,6 +287,11 @@ class TestHelp:
         recipe = named.get("backbone-linear")
         given = [flag for flag in flags.flags_of(recipe) if flag.name.startswith(("optimizer.", "schedule."))]
         assert len(list(command_help.idle(recipe, given))) == len(given)
+        folded = self.text(recipe).partition("without effect here")[2]
+        counts = [1 + int(more) for more in re.findall(r"--[\w.-]+ and (\d+) more", folded)]
+        counts += [int(count) for count in re.findall(r"\.\* \((\d+)\)", folded)]
+        single = re.findall(r"^  --[\w.-]+(?= {2,}|$)", folded, re.MULTILINE)
+        assert sum(counts) + len(single) == len(list(command_help.idle(recipe, flags.flags_of(recipe))))
 
     def test_steps_fold_unless_the_schedule_has_them(self) -> None:
         in_steps = replace(SPRINT, schedule=replace(SPRINT.schedule, shape="step"))

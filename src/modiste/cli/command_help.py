@@ -210,7 +210,7 @@ def render(
     yield from _parts(part, [flag for flag in shown if flag not in first])
     if folded:
         yield from ["", f"without effect here ({program} --help-all lists them)"]
-        yield from (line for fold in folded for line in _entry(_summary(fold, fields), fold.when))
+        yield from _folded(folded, fields)
 
 
 def _folds(part: Any) -> list[Fold]:
@@ -218,13 +218,21 @@ def _folds(part: Any) -> list[Fold]:
     return [fold for fold in FOLDS if not fold.matter(part)] if hasattr(part, "schedule") else []
 
 
-def _summary(fold: Fold, fields: Sequence[Flag]) -> str:
-    """Return the names of a fold on one line: all of a part, or the first name and how many more."""
-    count = sum(fold.holds(flag.name) for flag in fields)
-    start = f"--{fold.names[0]}"
-    if start.endswith(".*"):
-        return f"{start} ({count})"
-    return start if count == 1 else f"{start} and {count - 1} more"
+def _folded(folds: Sequence[Fold], flags: Sequence[Flag]) -> Iterator[str]:
+    """Yield what each fold holds, and when that matters. A flag of several folds counts for the first of them."""
+    for fold in folds:
+        names = [flag.name for flag in flags if fold.holds(flag.name)]
+        flags = [flag for flag in flags if flag.name not in names]
+        if names:
+            yield from _entry(_summary(fold, names), fold.when)
+
+
+def _summary(fold: Fold, names: Sequence[str]) -> str:
+    """Return the names that a fold holds on one line: all of a part, or the first name and how many more."""
+    if fold.names[0].endswith(".*"):
+        return f"--{fold.names[0]} ({len(names)})"
+    start = next(f"--{name}" for name in (*fold.names, *names) if name in names)
+    return start if len(names) == 1 else f"{start} and {len(names) - 1} more"
 
 
 def _parts(part: Any, flags: Sequence[Flag]) -> Iterator[str]:
