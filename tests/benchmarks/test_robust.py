@@ -1,5 +1,7 @@
 """Attacks follow their published formulas, and masked gradients are noticed."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,8 @@ from torch import nn
 from modiste import machine
 from modiste.benchmarks import robust
 from modiste.benchmarks.robust import REACH, _table, fgsm, gradient, pgd, warnings
+from modiste.benchmarks.settings import Settings
+from modiste.benchmarks.subjects import open_subjects
 
 
 @pytest.fixture
@@ -125,3 +129,14 @@ def test_a_network_with_rounded_pixels_is_noticed(linear: tuple[nn.Module, torch
     network, images, labels = linear
     flat = gradient(lambda pixels: network((8 * pixels).round() / 8 + 0 * pixels), images, labels)
     assert flat.abs().max() == 0
+
+
+def test_few_photographs_are_attacked_together(
+    finished_run: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The maps of all images of a batch are kept for the gradient."""
+    subjects, sizes = open_subjects([finished_run], "validation", device="cpu", data_folder=tiny_folder), set[int]()
+    monkeypatch.setattr(robust, "BATCH_PIXELS", 7 * subjects.images.images.shape[2:].numel())
+    monkeypatch.setattr(robust, "gradient", lambda _, images, labels: (sizes.add(len(images)), images)[1])
+    robust.measure(subjects, Settings(split="validation", attacked=20, steps=1))
+    assert max(sizes) == 7

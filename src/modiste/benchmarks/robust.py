@@ -20,7 +20,7 @@ from modiste.benchmarks.subjects import Subjects
 from modiste.data.batch import as_floats
 from modiste.data.dataset import balanced_sample
 from modiste.display import Table, percent
-from modiste.evaluation.inference import answer
+from modiste.evaluation.inference import BATCH_PIXELS, answer
 from modiste.evaluation.statistics import wilson_interval
 from modiste.recipes.plain import demand
 
@@ -31,6 +31,7 @@ UNBOUNDED = 0.5
 REACH = 2.5
 """Length of all steps of PGD together, in multiples of the largest change (Madry et al., 2018)."""
 BATCH = 250
+"""Most images that are attacked together; fewer of photographs, whose maps are all kept for the gradient."""
 Images = Float[Tensor, "n c h w"]
 Labels = Int64[Tensor, " n"]
 Network = Callable[[Images], Float[Tensor, "n classes"]]
@@ -114,7 +115,8 @@ def _of_run(subjects: Subjects, number: int, chosen: Int64[Tensor, " k"], steps:
             right = int((network(images).argmax(1) == labels).sum())
         counts[name] = counts.get(name, 0) + right
 
-    for some in torch.split(chosen, BATCH):
+    pixels = subjects.images.images.shape[2:].numel()
+    for some in torch.split(chosen, max(1, min(BATCH, BATCH_PIXELS // pixels))):
         images = as_floats(subjects.images.images[some.to(subjects.images.images.device)].to(subjects.device))
         labels = subjects.images.labels[some.to(subjects.images.labels.device)].to(subjects.device)
         note("clean", images, labels)
