@@ -94,7 +94,7 @@ def with_wrong_labels(
     """
     train, draw = development.train, machine.generator(recipe.seed, "wrong labels")
     once = wrong_labels(shown_once(train, recipe.data).labels.cpu(), share, chances, draw)
-    labels = once.repeat(recipe.data.repeats)
+    labels = once.repeat(len(train) // len(once))
     fingerprint = hashlib.sha256(development.fingerprint.encode() + labels.numpy().tobytes()).hexdigest()
     return replace(development, train=replace(train, labels=labels.to(train.labels.device)), fingerprint=fingerprint)
 
@@ -109,6 +109,7 @@ def _of_run(subjects: Subjects, number: int, settings: Settings) -> dict[str, An
     right = load_own_development(run, subjects.data_folder)
     if run.recipe.data.extra:
         right = with_extra(right, run.recipe.data)
+    once = shown_once(right.train, run.recipe.data)
     wrong = with_wrong_labels(right, settings.share, chances, run.recipe)
     folder = settings.noisy_runs / _name(run, settings)
     trainer.train(run.recipe, folder, device=str(subjects.device), data=wrong)
@@ -121,7 +122,7 @@ def _of_run(subjects: Subjects, number: int, settings: Settings) -> dict[str, An
         "accuracy_right_labels": before,
         "accuracy_wrong_labels": after,
         "share_kept": after / before if before else 0.0,
-        "wrong_labels": int((right.train.labels != wrong.train.labels).sum()) // run.recipe.data.repeats,
+        "wrong_labels": int((right.train.labels != wrong.train.labels).sum()) * len(once) // len(right.train),
         "folder": str(folder),
     }
 

@@ -262,7 +262,11 @@ def shown_once(train: ImageSet, recipe: DataRecipe) -> ImageSet:
     Images that a program hands over, and the sample that a run keeps, have no repeats.
     """
     count = len(train) // recipe.repeats
-    is_repeated = 0 < count < len(train) and torch.equal(train.labels, train.labels[:count].repeat(recipe.repeats))
+    is_repeated = (
+        0 < count < len(train)
+        and torch.equal(train.images[0], train.images[count])
+        and torch.equal(train.labels, train.labels[:count].repeat(recipe.repeats))
+    )
     return train[:count] if is_repeated else train
 
 
