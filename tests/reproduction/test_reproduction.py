@@ -183,7 +183,8 @@ def test_a_record_that_cannot_be_used_is_refused_and_kept(tmp_path: Path) -> Non
     work = Work(build(Scope, record["scope"]), tmp_path, ())
     assert reproduction.recorded_studies(work) == []
     storage.write_json(path, record)
-    assert len(reproduction.recorded_studies(replace(work, scope=replace(work.scope, seeds=9)))) == len(record["experiments"])
+    found = reproduction.recorded_studies(replace(work, scope=replace(work.scope, seeds=9)))
+    assert len(found) == len(record["experiments"])
     with pytest.raises(RunError, match=r"record\.json: of another reproduction \(precision: bfloat16 became float32\)"):
         reproduction.recorded_studies(replace(work, scope=replace(work.scope, precision="float32")))
     points = record["experiments"][0]["points"]
