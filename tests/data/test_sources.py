@@ -229,7 +229,8 @@ def test_the_doctor_knows_every_extra() -> None:
 def test_every_hint_to_install_an_extra_is_quoted() -> None:
     """A shell such as zsh takes brackets for a pattern."""
     texts = [*(ROOT / "src").rglob("*.py"), *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
-    hints = [hint for path in texts for hint in re.findall(r"pip install [^\n`]*\[[^\n`]*", path.read_text())]
+    content = (path.read_text(encoding="utf-8") for path in texts)
+    hints = [hint for text in content for hint in re.findall(r"pip install [^\n`]*\[[^\n`]*", text)]
     assert len(hints) > 10
     assert [hint for hint in hints if not re.search(r"'[^']*\[[^']*\]'", hint)] == []
 
