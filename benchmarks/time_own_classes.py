@@ -7,7 +7,8 @@ PHOTOS holds the folders train and validation, with a folder for each class in b
 own, from the command to the saved model, with empty caches: weights are converted and every picture is decoded. All
 arms train on ``train`` alone and are measured on ``validation``, on which Modiste also selects the penalty. Each round
 has another seed, and the runs of an effort are measured as an ensemble too. The record has a table for each kind of
-processor. Efforts that are not named keep their rows in it, with the commit and the rounds of their own.
+processor. Efforts that are not named keep their rows in it, with the commit and the rounds of their own, but without
+the ratio to the peer, which every call measures again.
 """
 
 import shutil
@@ -103,6 +104,7 @@ def summary(found: Mapping[str, list[Result]], together: Mapping[str, float]) ->
             "ensemble_validation_accuracy": together.get(name),
             "peak_memory_bytes": max(timed.peak_memory_bytes for timed, _ in results),
             "commit": origin["machine"]["commit"],
+            "time": origin["machine"]["time"],
         }
         for name, results in found.items()
     }
@@ -128,7 +130,7 @@ The clothing photographs that people took at home (clothing-dataset-small, CC0):
 to learn from, {photos["validation"]:,} to be measured on. Modiste selects the penalty on the same photos, so its own
 accuracy is slightly flattered. Seconds from the command to the saved model, with empty caches: the median of n
 rounds, each with another seed, and the range. An ensemble's accuracy is that of the n runs, whose probabilities are
-averaged. Rows of another commit are of a call before.
+averaged. Rows without a ratio are of a call before; the peer is measured in every call.
 
 {tables}
 """
@@ -149,12 +151,13 @@ Made by `{found["command"]}`.
 def line(name: str, arm: dict[str, Any], peers: dict[str, Any]) -> tuple[object, ...]:
     """Return an arm's row of the table."""
     seconds, ensemble = arm["seconds"], arm.get("ensemble_validation_accuracy")
+    is_of_one_call = arm.get("time") == peers.get("time")  # records of before have no times, and one call a machine
     return (
         name,
         measured(arm["validation_accuracy"], ".2%"),
         "" if ensemble is None else f"{ensemble:.2%}",
         measured(seconds, ".1f"),
-        f"{peers['seconds']['median'] / seconds['median']:.1f}",
+        f"{peers['seconds']['median'] / seconds['median']:.1f}" if is_of_one_call else "",
         f"{arm['peak_memory_bytes'] / 2**30:.1f} GiB",
         seconds["n"],
         (arm["commit"] or "")[:12],

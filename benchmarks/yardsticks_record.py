@@ -5,9 +5,9 @@
 
 The command can be killed at any moment; the same command goes on. Runs lie in ``--runs`` as NAME-SEED; those that are
 finished are taken as they are. What was measured of a recipe is kept in ``--runs`` as NAME.json while its runs have the
-same weights. Recipes of earlier calls with the same seeds and settings stay in the record. A call opens the test set
-once for each run that it still has to measure. The mean corruption error needs ``paper`` among the recipes. The exit
-code is 1 if a yardstick failed.
+same weights. Recipes of earlier calls with the same seeds and settings stay in the record while their runs stay, with
+the same weights. A call opens the test set once for each run that it still has to measure. The mean corruption error
+needs ``paper`` among the recipes. The exit code is 1 if a yardstick failed.
 """
 
 import sys
@@ -23,6 +23,7 @@ from modiste.benchmarks.result import Benchmark, Figure, RunFigures, from_plain
 from modiste.benchmarks.run import BENCHMARKS, all_names, each_benchmark, report_failures
 from modiste.benchmarks.settings import Settings
 from modiste.display import Table
+from modiste.errors import RunError
 from modiste.recipes.recipe import Precision
 from modiste.runs import storage
 from modiste.runs.run_folder import WEIGHTS, open_run
@@ -64,7 +65,7 @@ def measure(
         failed: Gets the error of each yardstick that fails.
         keywords: ``device`` and ``data_folder``, as ``each_benchmark`` takes them.
     """
-    models = [open_run(folder).files[WEIGHTS["picked"]] for folder in folders]
+    models = [weights_of(folder) for folder in folders]
     stated: dict[str, Any] = {"settings": plain(settings), "seeds": len(folders), "models": models}
     content = storage.read_json(file) if file.exists() else {}
     if {key: content.get(key) for key in stated} != stated:
@@ -76,9 +77,25 @@ def measure(
 
 
 def kept(runs: Path, settings: Settings, seeds: int) -> list[dict[str, Any]]:
-    """Return the content of each file of a recipe that was measured with these settings and seeds."""
-    contents = [storage.read_json(file) for file in sorted(runs.glob("*.json"))]
-    return [one for one in contents if (one["settings"], one["seeds"]) == (plain(settings), seeds)]
+    """Return the content of each file of a recipe that was measured with these settings, on the runs that are there."""
+    found = []
+    for file in sorted(runs.glob("*.json")):
+        content = storage.read_json(file)
+        if (content["settings"], content["seeds"]) != (plain(settings), seeds):
+            continue
+        if content.get("models") == [weights_of(runs / f"{file.stem}-{seed}") for seed in range(seeds)]:
+            found.append(content)
+        else:
+            print(f"{file}: its runs are gone or have other weights; left out of the record")
+    return found
+
+
+def weights_of(folder: Path) -> str | None:
+    """Return the hash of a finished run's weights; None if there is no such run."""
+    try:
+        return open_run(folder).files[WEIGHTS["picked"]]
+    except RunError:
+        return None
 
 
 def benchmarks_of(content: Mapping[str, Any]) -> list[Benchmark]:

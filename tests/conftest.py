@@ -90,7 +90,7 @@ def of_all_workers(folders: pytest.TempPathFactory, name: str, make: Callable[[P
     if "PYTEST_XDIST_WORKER" in os.environ:
         common = common.parent
     made = common / f"{name}-of-all-workers"
-    with (common / f"{name}.lock").open("w") as lock:
+    with (common / f"{name}.lock").open("w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
             make(own)

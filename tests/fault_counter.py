@@ -95,4 +95,4 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     for name, area in sorted(areas.items()):
         terminalreporter.write_line(f"{area['survived']:>9,} of {area['tried']:>9,}  {name}")
     if os.environ.get(RECORD):
-        Path(os.environ[RECORD]).write_text(json.dumps(dict(sorted(areas.items())), indent=2) + "\n")
+        Path(os.environ[RECORD]).write_text(json.dumps(dict(sorted(areas.items())), indent=2) + "\n", encoding="utf-8")

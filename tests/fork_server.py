@@ -218,7 +218,7 @@ def run_script(path: str, words: list[str]) -> None:
 
 def free_port() -> int:
     """Return a free port, if possible below those that the system gives to whoever asks for any."""
-    first = int(EPHEMERAL.read_text().split()[0])
+    first = int(EPHEMERAL.read_text(encoding="utf-8").split()[0])
     for port in random.sample(range(2_000, max(first, 11_000)), 1_000):
         with socket.socket() as tried, contextlib.suppress(OSError):
             tried.bind(("", port))

@@ -31,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail where anybody tried."""
     notes = Path(os.environ[NOTES])
-    if notes.exists() and notes.read_text() and not hasattr(session.config, "workerinput"):
-        print(f"\ntried to connect to another machine:\n{notes.read_text()}")
+    told = notes.read_text(encoding="utf-8") if notes.exists() else ""
+    if told and not hasattr(session.config, "workerinput"):
+        print(f"\ntried to connect to another machine:\n{told}")
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

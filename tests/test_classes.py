@@ -159,10 +159,10 @@ def test_the_audit_finds_what_was_planted(bench: Bench) -> None:
     suspected = {one["file"] for one in found["suspicious"]}
     assert len(asked & suspected) > len(asked) / 2
     assert len(suspected) < 30
-    page = (bench.place / "audited" / "audit.html").read_text()
+    page = (bench.place / "audited" / "audit.html").read_text(encoding="utf-8")
     assert "The held-out test images were opened" in page
     assert all(name in page for name in asked & suspected)
-    assert json.loads((bench.place / "audited" / "audit.json").read_text()) == found
+    assert json.loads((bench.place / "audited" / "audit.json").read_text(encoding="utf-8")) == found
 
 
 def held_out_files(bench: Bench) -> set[str]:

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[1]
 
 def allowed_versions(library: str) -> SpecifierSet:
     """The versions of a library that ``pyproject.toml`` allows."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     lines = itertools.chain(project["dependencies"], *project["optional-dependencies"].values())
     (found,) = [one for one in map(Requirement, lines) if one.name == library]
     return found.specifier
@@ -63,13 +63,13 @@ def test_no_other_module_imports_a_private_name() -> None:
     """From these libraries; an attribute such as ``torch._foreach_copy_`` is not looked for."""
     pattern = re.compile(r"from (?:ray|sklearn|torch|uvicorn)[\w.]* import (?:\([^)]*?|[^\n(]*)\b_[a-z]\w*")
     sources = (ROOT / "src" / "modiste").rglob("*.py")
-    assert [path.name for path in sources if pattern.search(path.read_text())] == []
+    assert [path.name for path in sources if pattern.search(path.read_text(encoding="utf-8"))] == []
 
 
 @pytest.mark.parametrize("library", compat.CHECKED)
 def test_the_version_checked_is_the_one_pinned_and_the_next_is_not_allowed(library: str) -> None:
     checked = Version(compat.CHECKED[library])
-    pins = (ROOT / "constraints.txt").read_text()
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8")
     pinned = re.search(rf"^{library}==(\S+)", pins, re.MULTILINE)
     assert pinned is not None
     assert Version(pinned[1]) == checked, f"run the tests with {library} {pinned[1]}, then enter it in compat.CHECKED"

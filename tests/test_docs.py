@@ -48,7 +48,7 @@ def test_a_notebook_is_stored_without_outputs(path: Path) -> None:
 @every_notebook
 def test_a_notebook_begins_with_what_it_needs(path: Path) -> None:
     first = "".join(code_cells(path)[0]["source"])
-    assert re.search(r"^# %pip install 'modiste\[[a-z,]+\]'$", first, re.MULTILINE)
+    assert re.search(r"^# %pip install '\./modiste\[[a-z,]+\]'$", first, re.MULTILINE)  # it is on no package index
 
 
 @every_notebook

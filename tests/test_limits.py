@@ -45,9 +45,9 @@ def padded(size: int) -> str:
 
 def test_a_recipes_file(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    path.write_text(padded(recipe.MOST_BYTES))
+    path.write_text(padded(recipe.MOST_BYTES), encoding="utf-8")
     assert recipe.load(path).name == "x"
-    path.write_text(padded(recipe.MOST_BYTES + 1))
+    path.write_text(padded(recipe.MOST_BYTES + 1), encoding="utf-8")
     with pytest.raises(RecipeError, match="more than 65,536 bytes"):
         recipe.load(path)
 
@@ -88,9 +88,9 @@ def test_a_message() -> None:
 def test_names_of_classes(tmp_path: Path) -> None:
     path = tmp_path / files.CLASS_NAMES_FILE
     names = [f"class {number}" for number in range(files.MOST_CLASSES)]
-    path.write_text("\n".join(names))
+    path.write_text("\n".join(names), encoding="utf-8")
     assert read_class_names(tmp_path) == tuple(names)
-    path.write_text("\n".join([*names, "one more"]))
+    path.write_text("\n".join([*names, "one more"]), encoding="utf-8")
     with pytest.raises(DataError, match="2 to 256 names"):
         read_class_names(tmp_path)
     path.write_bytes(b"a\nb" + b"\n" * (files.CLASS_NAMES_BYTES - 3))
@@ -160,7 +160,7 @@ def test_bytes_of_a_photo() -> None:
 
 def test_the_table_says_what_is_so() -> None:
     """Each number that the table names is that of the code."""
-    table = (ROOT / "SECURITY.md").read_text().partition("## Limits")[2].partition("\n## ")[0]
+    table = (ROOT / "SECURITY.md").read_text(encoding="utf-8").partition("## Limits")[2].partition("\n## ")[0]
     rows = dict(re.findall(r"^\| ([^|]+?) \| ([^|]+?) \|", table, re.MULTILINE))
     limits = Limits()
     assert rows["file of a recipe or a search's space"] == f"{recipe.MOST_BYTES // 1024} KiB"

@@ -54,13 +54,13 @@ def test_the_source_is_found() -> None:
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name not in MAY_REACH_IT])
 def test_no_other_module_mentions_the_door(module: str) -> None:
-    assert mentions(ast.parse((SOURCE / module).read_text())) == []
+    assert mentions(ast.parse((SOURCE / module).read_text(encoding="utf-8"))) == []
 
 
 def test_the_door_and_its_user_would_be_noticed() -> None:
     """Else the test before this one would prove nothing."""
     for module in ("data/held_out.py", "evaluation/assessment.py"):
-        assert mentions(ast.parse((SOURCE / module).read_text()))
+        assert mentions(ast.parse((SOURCE / module).read_text(encoding="utf-8")))
     for hidden in (
         "import modiste.data.held_out",
         "from modiste.data import held_out",
@@ -139,7 +139,8 @@ def test_of_the_test_images_data_prints_number_and_size_alone(
 
 
 def test_nothing_that_trains_searches_or_audits_may_import_the_door() -> None:
-    contracts = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    project = tomllib.loads((SOURCE.parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
     (contract,) = [one for one in contracts if one.get("forbidden_modules") == ["modiste.data.held_out"]]
     assert {f"modiste.{name}" for name in ("training", "models", "recipes", "searches", "audits")} <= set(
         contract["source_modules"]

@@ -44,13 +44,13 @@ def test_generated_parts_are_up_to_date(script: str, monkeypatch: pytest.MonkeyP
 
 @every_page
 def test_every_linked_file_exists(page: Path) -> None:
-    for target, fragment in re.findall(r"\]\(([^)#]*)(#[^)]*)?\)", page.read_text()):
+    for target, fragment in re.findall(r"\]\(([^)#]*)(#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if target.startswith(("http://", "https://")):
             continue
         linked = page.parent / target if target else page
         assert linked.exists(), target
         if fragment:
-            assert fragment in anchors(linked.read_text()), f"{target}{fragment}"
+            assert fragment in anchors(linked.read_text(encoding="utf-8")), f"{target}{fragment}"
 
 
 def anchors(text: str) -> set[str]:
@@ -61,7 +61,7 @@ def anchors(text: str) -> set[str]:
 
 @every_page
 def test_every_file_that_is_named_exists(page: Path) -> None:
-    for name in named_files(page.read_text()) - NOT_HERE:
+    for name in named_files(page.read_text(encoding="utf-8")) - NOT_HERE:
         places = (ROOT, SOURCE, SOURCE.parent, ROOT / "benchmarks", page.parent)
         assert any((place / name).exists() for place in places), name
 
@@ -74,8 +74,10 @@ def named_files(text: str) -> set[str]:
 
 
 def test_every_name_in_the_architecture_page_exists() -> None:
-    page = (ROOT / "docs" / "architecture.md").read_text()
-    code = "".join(path.read_text() for folder in ("src", "tests", "benchmarks") for path in python_files(folder))
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    code = "".join(
+        path.read_text(encoding="utf-8") for folder in ("src", "tests", "benchmarks") for path in python_files(folder)
+    )
     for name in re.findall(r"`(?:\w+\.)*(_?[A-Za-z]\w+)`", page):
         assert re.search(rf"\b{name}\b", code) or (SOURCE / name).is_dir(), name
 
@@ -86,9 +88,9 @@ def python_files(folder: str) -> list[Path]:
 
 @every_page
 def test_every_command_is_known(page: Path) -> None:
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     assert set(re.findall(r"^\s*modiste ([a-z][a-z-]*)", text, re.MULTILINE)) <= COMMANDS.keys()
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     assert set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.MULTILINE)) <= targets
 
 
@@ -107,14 +109,14 @@ NEEDED = {  # extras of each command in the README, with all that it lists
 
 
 def test_make_demo_installs_what_the_readmes_commands_need() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    [listed] = re.findall(r"--editable '\.\[(evaluation[\w,]+)\]'", (ROOT / "Makefile").read_text())
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    [listed] = re.findall(r"--editable '\.\[(evaluation[\w,]+)\]'", (ROOT / "Makefile").read_text(encoding="utf-8"))
     needed = [line for extra in listed.split(",") for line in extras[extra]]
     installed = {*listed.split(","), *(name for line in needed for name in re.findall(r"modiste\[(\w+)\]", line))}
-    commands = set(re.findall(r"^modiste (\w+)", (ROOT / "README.md").read_text(), re.MULTILINE))
+    commands = set(re.findall(r"^modiste (\w+)", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE))
     assert commands > NEEDED.keys()
     assert {extra for needed in NEEDED.values() for extra in needed} <= installed
 
 
 def test_the_readme_is_short() -> None:
-    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150

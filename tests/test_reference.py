@@ -71,7 +71,7 @@ class TestRunFolder:
 
     @pytest.mark.parametrize("name", ["log.jsonl", "timing.jsonl"])
     def test_lines_have_the_fields_of_the_page(self, run: Path, name: str) -> None:
-        for line in (run / name).read_text().splitlines():
+        for line in (run / name).read_text(encoding="utf-8").splitlines():
             assert set(json.loads(line)) == section(FOLDER_PAGE, f"`{name}`")
 
     def test_rows_and_reports_have_the_fields_of_the_page(self) -> None:
@@ -83,10 +83,11 @@ class TestRunFolder:
             assert {item.name for item in fields(kind)} == section(FOLDER_PAGE, f"`{name}`")
 
     def test_facts_and_manifest(self, run: Path) -> None:
-        facts = json.loads((run / "facts.json").read_text())
+        facts = json.loads((run / "facts.json").read_text(encoding="utf-8"))
         assert set(facts) == {"starts", "seal"}
         assert all(set(start) == section(FOLDER_PAGE, "`facts.json`") for start in facts["starts"])
-        assert set(json.loads((run / "manifest.json").read_text())) == section(FOLDER_PAGE, "`manifest.json`")
+        manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
+        assert set(manifest) == section(FOLDER_PAGE, "`manifest.json`")
 
     def test_headers_of_tensors(self, run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
         model = section(FOLDER_PAGE, "`model.safetensors`")

@@ -40,7 +40,7 @@ NEVER = {"lightning", "pytorch-lightning"}
 
 
 def pins(path: Path) -> dict[str, str]:
-    found = re.findall(r"^([\w.-]+)==([^\s;\\]+)", path.read_text(), re.MULTILINE)
+    found = re.findall(r"^([\w.-]+)==([^\s;\\]+)", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {canonicalize_name(name): version for name, version in found}
 
 
@@ -48,7 +48,7 @@ def test_every_pin_is_locked_by_hash() -> None:
     """If this fails after a change of constraints.txt: make lock."""
     pinned, locked = pins(ROOT / "constraints.txt"), pins(ROOT / "constraints.lock")
     assert locked == {name: version for name, version in pinned.items() if name not in UNLOCKED}
-    entries = re.split(r"\n(?=\S)", (ROOT / "constraints.lock").read_text().strip())
+    entries = re.split(r"\n(?=\S)", (ROOT / "constraints.lock").read_text(encoding="utf-8").strip())
     assert len(entries) == len(locked)
     assert all(re.search(r"--hash=sha256:[0-9a-f]{64}\b", entry) for entry in entries)
 
@@ -97,4 +97,4 @@ def test_the_guard_of_the_tests_refuses(address: str, monkeypatch: pytest.Monkey
         connection.connect((address, 80))
     script = f"import socket; socket.socket(socket.{family.name}).connect(({address!r}, 80))"
     assert "connect to no other machine" in run_python("-c", script).stderr
-    assert len((tmp_path / "notes").read_text().splitlines()) == 2
+    assert len((tmp_path / "notes").read_text(encoding="utf-8").splitlines()) == 2

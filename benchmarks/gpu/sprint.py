@@ -3,13 +3,15 @@
     python benchmarks/gpu/sprint.py [RECIPE ...] [--alone 2] [--seeds 10] [--budget-seconds 570] [--out DIR]
     python benchmarks/gpu/sprint.py sprint-96-gpu --seeds 2 --teams 3 [...]
 
-The script writes its record after every recipe and skips the recipes in it: the same command resumes. It runs from a
-source checkout and needs only torch, numpy, safetensors and jaxtyping. Accuracy on test is measured once for every seed
+The script writes its record after every recipe and skips the recipes in it: the same command resumes. Each call trains
+in a new folder within ``--runs``, so that every time is of a run that it trained whole. It runs from a source checkout
+and needs only torch, numpy, safetensors and jaxtyping. Accuracy on test is measured once for every seed
 that was trained at once with others or, if there are none, alone. With ``--teams``, several teams of seeds are trained
 one after another; each team is also evaluated as an ensemble, by the mean of its probabilities.
 """
 
 import argparse
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -42,6 +44,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/gpu"))
     parser.add_argument("--out", type=Path, default=Path("records/gpu"))
     options = parser.parse_args()
+    options.runs.mkdir(parents=True, exist_ok=True)
+    options.runs = Path(tempfile.mkdtemp(prefix="call-", dir=options.runs))
     files = Record(options.out)
     record: dict[str, Any] = files.read() or {"results": []}
     record["command"] = this_command()

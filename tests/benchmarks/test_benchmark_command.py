@@ -41,8 +41,8 @@ def test_all_on_test(
     main.main(["benchmark", "all", str(one), str(other), "--attacked", "20", "--steps", "2", *where])
     printed = capsys.readouterr().out
     assert [run_folder.open_run(run).test_openings for run in (one, other)] == [1, 1]
-    plain = json.loads((tmp_path / "page" / "benchmark-all.json").read_text())
-    page = (tmp_path / "page" / "benchmark-all.html").read_text()
+    plain = json.loads((tmp_path / "page" / "benchmark-all.json").read_text(encoding="utf-8"))
+    page = (tmp_path / "page" / "benchmark-all.html").read_text(encoding="utf-8")
     names = all_names(Settings())
     assert [part["name"] for part in plain] == names
     for name in names:
@@ -78,8 +78,9 @@ def test_all_goes_on_after_one_failed(
     assert f"benchmark corruptions failed: {message}\n" in printed.err
     others = [name for name in all_names(Settings()) if name != "corruptions"]
     assert defect or all(f"{name}, test, {'20 of ' if name == 'robust' else ''}100" in printed.out for name in others)
-    assert [part["name"] for part in json.loads((tmp_path / "page" / "benchmark-all.json").read_text())] == others
-    page = (tmp_path / "page" / "benchmark-all.html").read_text()
+    parts = json.loads((tmp_path / "page" / "benchmark-all.json").read_text(encoding="utf-8"))
+    assert [part["name"] for part in parts] == others
+    page = (tmp_path / "page" / "benchmark-all.html").read_text(encoding="utf-8")
     assert f"<strong>Not measured: corruptions.</strong> {message}" in page
     assert run_folder.open_run(copied).test_openings == 1
 

@@ -61,7 +61,7 @@ def test_the_bytes_of_real_images() -> None:
 
 @pytest.mark.slow
 def test_the_guide_states_the_hash_of_the_test_images() -> None:
-    stated = re.findall(r"^[0-9a-f]{64}$", GUIDE.read_text(), re.MULTILINE)
+    stated = re.findall(r"^[0-9a-f]{64}$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE)
     assert stated == [digest(held_out.load_test(DataRecipe()).images[:, 0].numpy())]
 
 
@@ -142,9 +142,9 @@ class TestMeasured:
         corrupted = torch.from_numpy(corrupt(images.images[:, 0].numpy(), "fog", 4))[:, None]
         right = predictor.logits(corrupted).argmax(1) == images.labels
         assert row.details["accuracy"]["fog"][3] == right.double().mean().item()
-        [plain] = json.loads((tmp_path / "out" / "benchmark-corruptions.json").read_text())
+        [plain] = json.loads((tmp_path / "out" / "benchmark-corruptions.json").read_text(encoding="utf-8"))
         assert plain["runs"][0]["details"]["accuracy"]["fog"][3] == row.details["accuracy"]["fog"][3]
-        page = (tmp_path / "out" / "benchmark-corruptions.html").read_text()
+        page = (tmp_path / "out" / "benchmark-corruptions.html").read_text(encoding="utf-8")
         assert "Weiss and Tonella" in page
         assert found.settings["images_sha256"] in page
 

@@ -30,12 +30,12 @@ def built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, dict[str
     for name in ("draw.py", "pages/a.html", "other.py"):
         path = tmp_path / "source" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
+        path.write_text(name, encoding="utf-8")
     (tmp_path / "runs" / "x").mkdir(parents=True)
     (tmp_path / "runs" / "x" / "report.html").write_text("<footer>Written by Modiste.</footer>")
     monkeypatch.setattr(gallery, "run", lambda _: None)
     found = {PAGE.name: gallery.build(PAGE)}
-    (tmp_path / "gallery" / "README.md").write_text(gallery.overview(found))
+    (tmp_path / "gallery" / "README.md").write_text(gallery.overview(found), encoding="utf-8")
     return found
 
 
@@ -49,8 +49,8 @@ def test_a_page_that_was_just_built_has_no_fault(built: dict[str, dict[str, obje
 
 
 def test_its_commands_stand_in_its_footer_as_text(built: dict[str, dict[str, object]]) -> None:
-    assert "<code>modiste train sprint --out runs/gallery/x</code>" in PAGE.path.read_text()
-    assert "--title &#x27;&lt;b&gt;&#x27;</code>.</p></footer>" in PAGE.path.read_text()
+    assert "<code>modiste train sprint --out runs/gallery/x</code>" in PAGE.path.read_text(encoding="utf-8")
+    assert "--title &#x27;&lt;b&gt;&#x27;</code>.</p></footer>" in PAGE.path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", ["draw.py", "pages/a.html"])
@@ -79,7 +79,7 @@ def test_it_is_stale_when_its_commands_change(built: dict[str, dict[str, object]
 
 
 def test_a_change_by_hand_and_a_size_above_the_limit_are_noticed(built: dict[str, dict[str, object]]) -> None:
-    PAGE.path.write_text("x" * (gallery.MOST_BYTES + 1))
+    PAGE.path.write_text("x" * (gallery.MOST_BYTES + 1), encoding="utf-8")
     assert faults(built) == ["changed by hand", "expected at most 1,500,000 bytes, found 1,500,001"]
     PAGE.path.unlink()
     assert faults(built) == ["missing"]

@@ -46,7 +46,7 @@ def labels(tmp_path: Path) -> Path:
     """Sixty people an image, at random; RandomState because its numbers never change."""
     counts = np.random.RandomState(0).multinomial(60, [0.6, 0.1, 0.1, 0.1, 0.1], TEST_COUNT)
     path = tmp_path / "counts.csv"
-    path.write_text("\r\n".join(",".join(map(str, row)) for row in counts) + "\r\n")
+    path.write_text("\r\n".join(",".join(map(str, row)) for row in counts) + "\r\n", encoding="utf-8")
     return path
 
 
@@ -69,7 +69,7 @@ def test_the_file_is_read(labels: Path) -> None:
     ],
 )
 def test_what_is_wrong_in_the_file_is_named(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "x.csv").write_text(content)
+    (tmp_path / "x.csv").write_text(content, encoding="utf-8")
     with pytest.raises(DataError, match=message):
         read_counts(tmp_path / "x.csv", 3, 3)
 
@@ -92,8 +92,8 @@ def test_a_run(finished_run: Path, tiny_folder: Path, labels: Path, tmp_path: Pa
     agrees = (logits.argmax(1) == read_counts(labels, TEST_COUNT, CLASSES).argmax(1)).double().mean().item()
     assert found.runs[0].figures["agreement with the majority"].value == pytest.approx(agrees)
     people = found.settings["people"]
-    page = (tmp_path / "page" / "benchmark-human.html").read_text()
+    page = (tmp_path / "page" / "benchmark-human.html").read_text(encoding="utf-8")
     assert f"a person gives the published label</th><td>{people['person_is_label']:.2%}</td>" in page
     assert "majority_is_label" not in page  # as a dictionary of Python shows it
-    [plain] = json.loads((tmp_path / "page" / "benchmark-human.json").read_text())
+    [plain] = json.loads((tmp_path / "page" / "benchmark-human.json").read_text(encoding="utf-8"))
     assert plain["settings"]["people"] == people

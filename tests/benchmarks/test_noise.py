@@ -1,5 +1,6 @@
 """Wrong labels are as many and as wrong as stated, and the recipe is trained again with them."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from modiste.benchmarks import noise
 from modiste.benchmarks.noise import with_wrong_labels, wrong_labels
 from modiste.benchmarks.result import Benchmark
 from modiste.benchmarks.settings import Settings
-from modiste.benchmarks.subjects import open_subjects
+from modiste.benchmarks.subjects import Candidates, open_subjects
 from modiste.data.dataset import Development, load_development
 from modiste.errors import RecipeError, StoppedError
 from modiste.evaluation.run_images import load_own_development
@@ -55,6 +56,19 @@ def test_a_share_that_makes_no_label_wrong_is_refused() -> None:
         wrong_labels(labels(), 0.0001, torch.ones(4, 4), machine.generator(0, "x"))
 
 
+def test_a_share_too_small_for_the_last_run_is_refused_before_the_first_is_trained(
+    finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """Of 400 images one label would be wrong, of 100 none."""
+    few = replace(tiny_recipe, name="few", epochs=1, data=replace(tiny_recipe.data, images_per_class=20))
+    trainer.train(few, tmp_path / "few", device="cpu", data_folder=tiny_folder)
+    runs, out = [shutil.copytree(finished_run, tmp_path / "many"), tmp_path / "few"], tmp_path / "noise"
+    with pytest.raises(RecipeError, match=r"^share: expected one that makes a label of 100 wrong, found 0\.003$"):
+        modiste.benchmark("noise", runs, share=0.003, noisy_runs=out, data_folder=tiny_folder, device="cpu")
+    assert [run_folder.open_run(run).test_openings for run in runs] == [0, 0]
+    assert not out.exists()
+
+
 def test_extra_pictures_are_learned_from_again(
     finished_run: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,14 +95,12 @@ def test_extra_pictures_are_learned_from_again(
     assert (recipe.extra, development.notes) == ("somewhere", ("somewhere",))
 
 
-def test_what_knows_the_right_labels_is_refused(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
+def test_what_knows_the_right_labels_is_refused(finished_run: Path, tiny_folder: Path) -> None:
     subjects = open_subjects([finished_run], "validation", device="cpu", data_folder=tiny_folder)
     run = subjects.found.runs[0]
     taught = replace(run, recipe=replace(run.recipe, distillation=DistillationRecipe(teachers=("0" * 64,))))
-    other = replace(subjects, found=replace(subjects.found, runs=(taught,)))
     with pytest.raises(RecipeError, match=r"distillation\.teachers: expected none in the benchmark noise, found 1"):
-        noise.measure(other, Settings(split="validation", noisy_runs=tmp_path))
-    assert not list(tmp_path.iterdir())
+        noise.check_runs(Settings(split="validation"), Candidates([run, taught], subjects.images, tiny_folder))
 
 
 def test_only_training_labels_change_and_the_seed_decides(finished_run: Path, tiny_folder: Path) -> None:

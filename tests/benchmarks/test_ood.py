@@ -20,8 +20,11 @@ from modiste.benchmarks.ood import (
     average_precision,
     false_positive_rate,
 )
+from modiste.benchmarks.result import Benchmark
 from modiste.benchmarks.subjects import open_subjects
 from modiste.errors import DataError
+from modiste.evaluation.out_of_distribution import novelty
+from modiste.evaluation.out_of_distribution.novelty import Layer
 from modiste.evaluation.statistics import wilson_interval
 from modiste.recipes.recipe import DataRecipe
 
@@ -186,13 +189,53 @@ def test_distances_are_from_each_training_image_once(
     subjects = open_subjects([finished_run], "validation", device="cpu", data_folder=tiny_folder)
     [run] = subjects.found.runs
     often = replace(run, recipe=replace(run.recipe, data=replace(run.recipe.data, repeats=3)))
-    detector = SimpleNamespace(scores=lambda seen: torch.zeros(len(seen["logits"])))
+    layer = Layer("logits", torch.zeros(1, 5), torch.eye(5), 1.0)
+    detector = SimpleNamespace(scores=lambda seen: torch.zeros(len(seen["logits"])), layers=[layer])
     seen = list[torch.Tensor]()
     monkeypatch.setattr(ood.run_detector, "of_run", lambda *_: detector)
     monkeypatch.setattr(ood, "baselines", lambda _, known, labels: seen.append(known["logits"]) or {})
     for one in (run, often):
         ood._of_run(replace(subjects, found=replace(subjects.found, runs=(one,))), 0, {})
     assert seen[0].equal(seen[1])
+
+
+def test_distances_of_a_set_are_computed_for_a_few_images_at_a_time(
+    finished_run: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For ten thousand images and a thousand classes, all at once took many gigabytes."""
+    run, compute, counts = shutil.copytree(finished_run, tmp_path / "run"), Layer.distances, list[int]()
+
+    def counted(layer: Layer, seen: torch.Tensor) -> torch.Tensor:
+        counts.append(len(seen) * layer.means.numel())
+        return compute(layer, seen)
+
+    def measure() -> Benchmark:
+        return modiste.benchmark("ood", run, split="validation", data_folder=tiny_folder, device="cpu")
+
+    whole, most = measure(), 2_000
+    monkeypatch.setattr(novelty, "MOST_DIFFERENCES", most)
+    monkeypatch.setattr(Layer, "distances", counted)
+    found = measure()
+    assert max(counts) <= most
+    for name, figure in whole.runs[0].figures.items():
+        assert found.runs[0].figures[name].value == pytest.approx(figure.value, abs=0.01)
+
+
+def test_a_set_is_loaded_once(
+    finished_run: Path, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [str(write(tmp_path / name, tiny_files(seed=8))) for name in ("one", "other")]
+    run, load, loaded = shutil.copytree(finished_run, tmp_path / "run"), ood.load_images, list[str]()
+
+    def noted(path: str, recipe: DataRecipe) -> torch.Tensor:
+        loaded.append(path)
+        return load(path, recipe)
+
+    monkeypatch.setattr(ood, "load_images", noted)
+    keywords = {"split": "validation", "against": paths, "data_folder": tiny_folder, "device": "cpu"}
+    found = modiste.benchmark("ood", run, **keywords)  # type: ignore[arg-type]
+    assert loaded == paths
+    assert set(found.settings) == {"one", "other", *ood.MADE}
 
 
 def test_another_size_is_refused(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:

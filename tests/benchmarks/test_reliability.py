@@ -30,7 +30,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> reliability_record.Conte
     """The result of a run of these tests; never changed."""
     folder = tmp_path_factory.mktemp("torture")
     (folder / "conftest.py").write_text('pytest_plugins = ["fault_counter"]\n')
-    (folder / "test_it.py").write_text(TESTS)
+    (folder / "test_it.py").write_text(TESTS, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
         return reliability_record.torture(1, ["-n", "0", f"--rootdir={folder}", str(folder)], folder)

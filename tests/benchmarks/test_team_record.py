@@ -21,8 +21,8 @@ def test_the_record(finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, 
     for _ in range(2):
         team_record.write_record(tmp_path / "record", [first, other], tiny_folder)
         assert [open_run(run).test_openings for run in (first, other)] == [1, 1]
-    plain = json.loads((tmp_path / "record" / "record.json").read_text())
-    page = (tmp_path / "record" / "README.md").read_text()
+    plain = json.loads((tmp_path / "record" / "record.json").read_text(encoding="utf-8"))
+    page = (tmp_path / "record" / "README.md").read_text(encoding="utf-8")
     found = evaluate_fitted([first, other], split="test", data_folder=tiny_folder)
     assert plain["together"]["accuracy"] == found.together.accuracy
     assert [run["weight"] for run in plain["runs"]] == pytest.approx(found.weights)
@@ -45,12 +45,13 @@ def test_an_ensemble_for_each_seed(tiny_recipe: Recipe, tiny_folder: Path, tmp_p
             trainer.train(recipe, tmp_path / f"{name}-{seed}", device="cpu", data_folder=tiny_folder)
             folders.append(tmp_path / f"{name}-{seed}")
     team_record.write_record(tmp_path / "record", folders, tiny_folder)
-    plain = json.loads((tmp_path / "record" / "record.json").read_text())
+    plain = json.loads((tmp_path / "record" / "record.json").read_text(encoding="utf-8"))
     alone = [evaluate_fitted(folders[at : at + 2], split="test", data_folder=tiny_folder) for at in (0, 2)]
     [result] = plain["results"]
     assert result["recipe"] == "large and small together"
     assert result["test_accuracy"]["values"] == [one.together.accuracy for one in alone]
     assert [one["weights"] for one in plain["seeds"].values()] == [pytest.approx(one.weights) for one in alone]
-    assert "**One ensemble for each seed: " in (tmp_path / "record" / "README.md").read_text()
+    assert "**One ensemble for each seed: " in (tmp_path / "record" / "README.md").read_text(encoding="utf-8")
     team_record.write_record(tmp_path / "record", folders[:3], tiny_folder)
-    assert "results" not in json.loads((tmp_path / "record" / "record.json").read_text()), "unlike seeds"
+    record = json.loads((tmp_path / "record" / "record.json").read_text(encoding="utf-8"))
+    assert "results" not in record, "unlike seeds"

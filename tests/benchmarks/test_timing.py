@@ -29,7 +29,7 @@ def test_the_way_to_an_accuracy(tmp_path: Path) -> None:
         done = run_script(BENCHMARKS / "time_to_accuracy.py", *words)
         assert done.returncode == 0, done.stderr
     assert not done.stdout  # the third call found everything done
-    record = json.loads((tmp_path / "record.json").read_text())
+    record = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
     shown = "DATA_FOLDER sprint --seeds 2 --keras-epochs 0 --out FOLDER"
     assert record["command"] == f"python benchmarks/time_to_accuracy.py {shown}"
     (found,), runs = record["results"], record["runs"]["sprint"]
@@ -37,7 +37,7 @@ def test_the_way_to_an_accuracy(tmp_path: Path) -> None:
     assert all(row["seconds"] > row["train_seconds"] > 0 and row["test_accuracy"] > 0.9 for row in runs)
     assert found["test_accuracy"]["mean"] == pytest.approx(sum(row["test_accuracy"] for row in runs) / 2)
     assert found["seconds"] == pytest.approx(sum(row["seconds"] for row in runs) / 2)
-    assert "| `sprint` | 91.32 % |" in (tmp_path / "README.md").read_text()
+    assert "| `sprint` | 91.32 % |" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 def test_ratios_are_to_the_whole_and_to_the_first_pass() -> None:
@@ -109,13 +109,13 @@ def test_a_profile_shares_out_the_whole_step(tmp_path: Path) -> None:
     folder = idx_source.load_training("fashion-mnist").folder
     done = run_script(BENCHMARKS / "profile_layers.py", folder, "--steps", 3, "--out", tmp_path)
     assert done.returncode == 0, done.stderr
-    record = json.loads((tmp_path / "profile.json").read_text())
+    record = json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))
     for kind, last_phase in (("steps", "backward"), ("predictions", "batch, forward")):
         for arm in record[kind].values():
             assert sum(arm["phases"].values()) == pytest.approx(arm["milliseconds"])
             assert min(arm["phases"].values()) > 0
             assert any(row["phase"] == last_phase and "convolution" in row["operation"] for row in arm["operations"])
-    assert (tmp_path / "profile.md").read_text().count("\n## ") == 4 + 3
+    assert (tmp_path / "profile.md").read_text(encoding="utf-8").count("\n## ") == 4 + 3
 
 
 def test_a_failed_process_and_a_missing_peer_are_reported() -> None:
@@ -146,11 +146,11 @@ def test_a_search_on_one_node_and_on_two(tmp_path: Path) -> None:
     small = ["--trials", 2, "--rounds", 1, "--empty", 2, "--images-per-class", 20]
     done = run_script(BENCHMARKS / "time_search.py", folder, *small, "--out", tmp_path, timeout=200)
     assert done.returncode == 0, done.stderr
-    record = json.loads((tmp_path / "record.json").read_text())
+    record = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
     one, two = (record["seconds"][str(nodes)]["median"] for nodes in (1, 2))
     assert record["throughput_ratio"]["median"] == pytest.approx(one / two)
     assert len(record["empty_seconds"]) == 2
-    assert f"{one / two:.2f} times the throughput" in (tmp_path / "README.md").read_text()
+    assert f"{one / two:.2f} times the throughput" in (tmp_path / "README.md").read_text(encoding="utf-8")
 
 
 def test_a_row_of_own_classes_has_the_medians_of_its_arm(tmp_path: Path) -> None:
@@ -172,6 +172,10 @@ def test_a_row_of_own_classes_has_the_medians_of_its_arm(tmp_path: Path) -> None
     assert record["photos"] == {"train": 3, "validation": 1}
     accuracy = "80.00% (70.00% to 90.00%)"
     assert f"| {arms[0]} | {accuracy} | 95.00% | 2.0 (1.0 to 4.0) | 10.0 | 1.0 GiB |" in page
+    assert f"| {arms[1]} | {accuracy} |  | 20.0 (10.0 to 40.0) | 1.0 | 1.0 GiB |" in page
+    later = new | {"arms": {arms[1]: new["arms"][arms[1]] | {"time": "later"}}}
+    page = time_own_classes.as_markdown(time_own_classes.joined(record, later, tmp_path))
+    assert f"| {arms[0]} | {accuracy} | 95.00% | 2.0 (1.0 to 4.0) |  | 1.0 GiB |" in page, "the peer is of a later call"
     assert f"| {arms[1]} | {accuracy} |  | 20.0 (10.0 to 40.0) | 1.0 | 1.0 GiB |" in page
     elsewhere = new | {"machine": new["machine"] | {"processor": "another"}, "arms": {"a third": new["arms"][arms[1]]}}
     both = time_own_classes.joined(record, new | {"arms": {"a third": new["arms"][arms[1]]}}, tmp_path)

@@ -1,9 +1,14 @@
 """The script for a lent machine, tried at a tiny size: it stops when its time is up, goes on, and finishes."""
 
+import argparse
 import ast
+import contextlib
+import importlib
 import json
 import subprocess
+import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
@@ -45,7 +50,7 @@ def test_seeds_are_added_to_those_of_the_record_or_take_their_place(tmp_path: Pa
     for words in (["--runs", of_both], ["--runs", of_one, "--add"], ["--runs", of_one]):
         done = run_script(ROOT / "benchmarks" / "systems_record.py", *options, *words)
         assert done.returncode == 0, done.stderr
-        record = json.loads((tmp_path / "record.json").read_text())
+        record = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
         found.append([(row["recipe"], row["seed"]) for row in record["runs"]])
         pairs.append(record["against_paper"])
     resnets = [("resnet", 0), ("resnet", 1)]
@@ -72,20 +77,42 @@ def test_the_sprints_are_timed_and_measured_and_not_again(tmp_path: Path, tiny_f
     for recipes in (["sprint", "--seeds", "2", "--teams", "2"], ["sprint", "mlp", "--seeds", "0", "--alone", "3"]):
         done = run_script(script, *recipes, *options, timeout=200)
         assert done.returncode == 0, done.stderr
-    sprint, teams, mlp = json.loads((out / "record.json").read_text())["results"]
+    sprint, teams, mlp = json.loads((out / "record.json").read_text(encoding="utf-8"))["results"]
     counts = [(found["recipe"], found["n"]) for found in (sprint, teams, mlp)]
     assert counts == [("sprint", 4), ("sprint, 2 together", 2), ("mlp", 3)]
     assert all(row["seconds"] > row["train_seconds"] > 0 for row in sprint["alone"])
     assert sprint["together"]["seconds"] > sprint["together"]["train_seconds"] > 0
     assert mlp["together"] is None
-    folders = [tmp_path / "runs" / f"sprint-{seed}" for seed in range(4)]
+    folders = [next((tmp_path / "runs").glob(f"call-*/sprint-{seed}")) for seed in range(4)]
     assert [open_run(folder).test_openings for folder in folders] == [1, 1, 1, 1]
     pairs = [evaluate_together(folders[first : first + 2], split="test").accuracy for first in (0, 2)]
     assert teams["test_accuracy"]["values"] == pairs
     assert teams["parameters"] == 2 * sprint["parameters"]
-    page = (out / "README.md").read_text()
+    page = (out / "README.md").read_text(encoding="utf-8")
     assert page.count("\n| `") == 3
     assert f"{sprint['test_accuracy']['mean']:.2%}" in page
+
+
+def test_the_sprints_of_a_recipe_that_was_interrupted_are_trained_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second call once recorded the seconds in which it found finished runs."""
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "gpu")
+    sprint, folders = importlib.import_module("sprint"), list[Path]()
+
+    def stop(_: str, options: argparse.Namespace) -> NoReturn:
+        folders.append(options.runs)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sprint, "measure", stop)
+    monkeypatch.setattr(sprint.lent, "time_limit", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(sys, "argv", ["sprint.py", "mlp", "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)])
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            sprint.main()
+    assert {folder.parent for folder in folders} == {tmp_path / "runs"}
+    assert len(set(folders)) == 2
+    assert not any(list(folder.iterdir()) for folder in folders)
 
 
 @pytest.mark.slow
@@ -102,7 +129,7 @@ def test_arms_are_trained_once_each_with_their_changes_and_the_test_set_closed(
         assert done.returncode == 0, done.stderr
         trained.append([ast.literal_eval(line)["changes"] for line in done.stdout.splitlines()])
     assert trained == [[arm["changes"]] for arm in arms], "an arm was trained again"
-    learnt, stood = json.loads((out / "arms.json").read_text())["arms"]
+    learnt, stood = json.loads((out / "arms.json").read_text(encoding="utf-8"))["arms"]
     assert [learnt["changes"], stood["changes"]] == [arm["changes"] for arm in arms]
     assert min(learnt["train_accuracy"]) > max(stood["train_accuracy"]) + 0.1
     assert len(learnt["validation_accuracy"]) == 2
@@ -112,7 +139,7 @@ def test_steps_of_both_kinds_are_set_side_by_side(tmp_path: Path, tiny_folder: P
     options = ["--source", tiny_folder, "--images", "100", "--epochs", "2", "--out", tmp_path]
     done = run_script(ROOT / "benchmarks" / "gpu" / "steps.py", "mlp", "sprint", "capsnet", *options)
     assert done.returncode == 0, done.stderr
-    mlp, sprint, capsnet = json.loads((tmp_path / "steps.json").read_text())["results"]
+    mlp, sprint, capsnet = json.loads((tmp_path / "steps.json").read_text(encoding="utf-8"))["results"]
     for found in (mlp, sprint):
         # Where a processor multiplies bfloat16, the sprint is trained in it. How far the weights come apart is a
         # figure of the record: steps of both kinds are compared in tests/training/test_cuda_graph.py, in float32.
@@ -122,7 +149,7 @@ def test_steps_of_both_kinds_are_set_side_by_side(tmp_path: Path, tiny_folder: P
         assert resident[0] == resident[1]
         assert min(found["watched_milliseconds"], found["resident_milliseconds"]) > 0
     assert "failed" in capsnet, "its kernels of 9 x 9 pixels do not fit twice into 12 x 12"
-    page = (tmp_path / "steps.md").read_text()
+    page = (tmp_path / "steps.md").read_text(encoding="utf-8")
     assert page.count("| yes |") == 2
     assert all(f"| {found['largest_weight_difference']:.2g} | yes |" in page for found in (mlp, sprint))
     assert "| `capsnet` | failed |" in page

@@ -29,7 +29,7 @@ from modiste.catalogue.listing import Place, hash_list, in_order, read_part, wri
 from modiste.catalogue.plan import FOLDER, PLAN, Plan
 from modiste.catalogue.shards import ShardTask, answer_shard
 from modiste.catalogue.workers import MOST_DEATHS, DiedError, LocalWorkers
-from modiste.errors import DataError, RecipeError, RunError, StoppedError, StorageError
+from modiste.errors import DataError, PhotoError, RecipeError, RunError, StoppedError, StorageError
 from modiste.exports.formats import with_metadata
 from modiste.inference.answers import answers, find_pictures
 from modiste.inference.onnx_model import OnnxModel
@@ -419,7 +419,7 @@ def test_hidden_files_and_a_plan_of_another_program_are_not_touched(
     mine.write_text("mine")
     with pytest.raises(RunError, match=rf"not empty and without a plan \({re.escape(name)}\)"):
         answer_catalogue(model, pictures, tmp_path, workers=InThisProcess)
-    assert mine.read_text() == "mine"
+    assert mine.read_text(encoding="utf-8") == "mine"
 
 
 def test_what_a_killed_command_left_before_its_plan_was_whole_is_replaced(
@@ -441,7 +441,7 @@ def test_a_list_is_answered_in_its_order_with_absolute_paths_and_repetitions(
     for ending in ("csv", "parquet"):
         table = pictures / f"list.{ending}"
         if ending == "csv":
-            with table.open("w", newline="") as file:
+            with table.open("w", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows([("price", "path"), *((9, name) for name in names)])
         else:
             pyarrow.parquet.write_table(pyarrow.table({"path": names, "price": [9] * len(names)}), table)
@@ -472,6 +472,16 @@ def test_a_csv_list_that_is_none_is_refused(content: bytes, complaint: str, mode
     table.write_bytes(content)
     with pytest.raises(DataError, match=complaint):
         answer_catalogue(model, table, tmp_path / "answers", workers=InThisProcess)
+
+
+def test_without_pictures_nothing_is_left_where_the_answers_would_be(model: Path, tmp_path: Path) -> None:
+    empty, table = tmp_path / "empty", tmp_path / "list.csv"
+    empty.mkdir()
+    table.write_bytes(b"path\n")
+    for place in (empty, table):
+        with pytest.raises(PhotoError, match="no pictures"):
+            answer_catalogue(model, place, tmp_path / "answers", workers=InThisProcess)
+    assert not (tmp_path / "answers").exists()
 
 
 def test_a_parquet_list_that_is_none_is_refused(model: Path, tmp_path: Path) -> None:

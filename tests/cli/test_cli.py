@@ -266,7 +266,7 @@ class TestStreams:
         )
         line = f"{shlex.quote(sys.executable)} look.py <&- >&- 2>&-"
         subprocess.run(["bash", "-c", line], cwd=tmp_path, env=child_environment(), check=True, timeout=60)
-        assert int((tmp_path / "found").read_text()) > 2
+        assert int((tmp_path / "found").read_text(encoding="utf-8")) > 2
 
     @pytest.mark.parametrize("encoding", [slow_case("ascii"), "iso-8859-2", slow_case("utf-8")])
     def test_names_beyond_the_letters_of_the_locale_are_escaped(self, tmp_path: Path, encoding: str) -> None:
@@ -294,13 +294,16 @@ class TestStreams:
         """Only streams.py prints lines; two other files print JSON and CSV for programs."""
         callers = set()
         for path in Path(main.__file__).parent.glob("*.py"):
-            calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+            calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
             if any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls):
                 callers.add(path.name)
         assert callers == {"streams.py", "arguments.py", "answer_writers.py"}
 
     def test_the_help_of_a_strangers_recipe_moves_no_cursor(self, command) -> None:
-        Path("r.toml").write_text('name = "t"\n[model]\nkind = "mlp"\n[data]\nsource = "x\\u001b[2J\\u202ey\\u0007"\n')
+        Path("r.toml").write_text(
+            'name = "t"\n[model]\nkind = "mlp"\n[data]\nsource = "x\\u001b[2J\\u202ey\\u0007"\n', encoding="utf-8"
+        )
         text = command("train", "r.toml", "--help").out
         assert "x\\x1b[2J\\u202ey\\x07" in text
         assert not {"\x1b", "\x07", "\u202e"} & set(text)
@@ -518,8 +521,8 @@ class TestTrain:
     def test_flags_change_the_recipe_and_nothing_else(self, command, recipe_file: Path, tiny_recipe: Recipe) -> None:
         words = ["--seed", 9, "--optimizer.learning-rate", 0.01, "--model.hidden", 4, 3, "--augmentation.flip"]
         assert command("train", recipe_file, "--quiet", "--out", "here", *words).code == 0
-        plain = json.loads(Path("here/recipe.json").read_text())
-        expected = json.loads(recipe_file.read_text())
+        plain = json.loads(Path("here/recipe.json").read_text(encoding="utf-8"))
+        expected = json.loads(recipe_file.read_text(encoding="utf-8"))
         expected |= {"seed": 9}
         expected["optimizer"]["learning_rate"] = 0.01
         expected["model"]["hidden"] = [4, 3]
@@ -550,7 +553,7 @@ class TestTrain:
         self, command, recipe_file: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         Path("runs/tiny").mkdir(parents=True)
-        Path("runs/tiny/recipe.json").write_text("{")
+        Path("runs/tiny/recipe.json").write_text("{", encoding="utf-8")
         assert "in runs/tiny-2\n" in command("train", recipe_file).out
         assert "runs/tiny/recipe.json: damaged" in caplog.text
 
@@ -621,7 +624,7 @@ class TestTrain:
 
     def test_a_run_that_cannot_be_read_does_not_stand_in_the_way(self, command, recipe_file: Path) -> None:
         Path("runs/tiny").mkdir(parents=True)
-        Path("runs/tiny/recipe.json").write_text('{"name": "tiny", "invented_later": 3}')
+        Path("runs/tiny/recipe.json").write_text('{"name": "tiny", "invented_later": 3}', encoding="utf-8")
         assert "in runs/tiny-2\n" in command("train", recipe_file).out
 
     def test_a_name_too_long_for_a_folder(self, command, recipe_file: Path) -> None:

@@ -52,7 +52,9 @@ def test_bash_offers_what_fits(tmp_path: Path) -> None:
     ask = 'ask() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _modiste; echo "${COMPREPLY[*]}"; }'
     asked = [*ASKED, *((f"modiste train {words} perceptron --model.", PERCEPTRON) for words in NO_RECIPES)]
     lines = [" ".join(f"'{word}'" for word in line.split(" ")) for line, _ in asked]
-    (tmp_path / "try").write_text("\n".join([script("bash"), ask, *(f"ask {line}" for line in lines)]))
+    (tmp_path / "try").write_text(
+        "\n".join([script("bash"), ask, *(f"ask {line}" for line in lines)]), encoding="utf-8"
+    )
     done = subprocess.run([needed("bash"), "try"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     assert done.stderr == ""
     assert [sorted(line.split()) for line in done.stdout.splitlines()] == [offered for _, offered in asked]
@@ -67,9 +69,9 @@ def test_bash_completes_a_value_behind_an_equals_sign(tmp_path: Path) -> None:
 
 
 def test_fish_offers_what_fits(tmp_path: Path) -> None:
-    (tmp_path / "m.fish").write_text(script("fish"))
+    (tmp_path / "m.fish").write_text(script("fish"), encoding="utf-8")
     lines = ["source m.fish", *(f"complete -C '{line}' | string split -f1 \\t; echo ." for line, _ in ASKED)]
-    (tmp_path / "try.fish").write_text("\n".join(lines))
+    (tmp_path / "try.fish").write_text("\n".join(lines), encoding="utf-8")
     command = [needed("fish"), "--no-config", "try.fish"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     answers = [sorted(set(part.split())) for part in done.stdout.split(".\n")[:-1]]
@@ -77,7 +79,9 @@ def test_fish_offers_what_fits(tmp_path: Path) -> None:
 
 
 def test_zsh_can_read_its_script(tmp_path: Path) -> None:
-    (tmp_path / "m.zsh").write_text(script("zsh") + "\nprint ${+functions[_modiste]} ${_comps[modiste]}\n")
+    (tmp_path / "m.zsh").write_text(
+        script("zsh") + "\nprint ${+functions[_modiste]} ${_comps[modiste]}\n", encoding="utf-8"
+    )
     command = [needed("zsh"), "-f", "m.zsh"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.startswith("1 _bash_complete")

@@ -115,12 +115,31 @@ def test_what_is_there_is_checked_and_not_fetched_again(serve: Callable[[bytes],
         serve(b"")
 
 
-def test_what_a_killed_process_left_is_deleted_by_the_next(serve: Callable[[bytes], clothing_download.Fetched]) -> None:
+def unfinished() -> Path:
+    """Make what a killed process leaves."""
     leftover = clothing_download.clothing_folder() / ".fetch-killed"
     (leftover / "clothing" / "train").mkdir(parents=True)
     (leftover / "archive.tar.gz").write_bytes(b"half")
-    serve(archive(PICTURES))
+    return leftover
+
+
+def test_what_a_killed_process_left_is_deleted_by_the_next(serve: Callable[[bytes], clothing_download.Fetched]) -> None:
+    leftover = unfinished()
+    first = serve(archive(PICTURES))
     assert not leftover.exists()
+    leftover = unfinished()
+    assert serve(b"") == first, "complete"
+    assert not leftover.exists()
+
+
+def test_beside_complete_pictures_what_a_process_is_writing_stays(
+    serve: Callable[[bytes], clothing_download.Fetched],
+) -> None:
+    first = serve(archive(PICTURES))
+    running = unfinished()
+    with storage.lock(running.parent):
+        assert serve(b"") == first
+    assert running.exists()
 
 
 def test_while_a_process_fetches_another_one_is_refused(serve: Callable[[bytes], clothing_download.Fetched]) -> None:

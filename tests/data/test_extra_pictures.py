@@ -210,18 +210,19 @@ def test_run_report_and_card_say_that_it_learnt_with_extra_data(trained: Path, t
     joined = run.load_info().fingerprint
     assert joined.startswith(f"{own.fingerprint}+")
     assert len(joined) == 64 + 1 + 64
-    assert json.loads((trained / "run" / "recipe.json").read_text())["data"]["extra"] == str(trained / "more")
+    recipe = json.loads((trained / "run" / "recipe.json").read_text(encoding="utf-8"))
+    assert recipe["data"]["extra"] == str(trained / "more")
     assert {IMAGES, run_detector.FILE} <= set(run.files)
     shutil.copytree(trained / "run", tmp_path / "run")
-    assert "Learnt with extra data" in write_report(tmp_path / "run").read_text()
-    card = export(trained / "run", tmp_path / "x.safetensors", to="safetensors").card.read_text()
+    assert "Learnt with extra data" in write_report(tmp_path / "run").read_text(encoding="utf-8")
+    card = export(trained / "run", tmp_path / "x.safetensors", to="safetensors").card.read_text(encoding="utf-8")
     assert "Learnt with extra data" in card
     assert "headwear" in card
 
 
 def test_without_extra_pictures_the_report_is_silent(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(finished_run, tmp_path / "run")
-    assert "extra data" not in write_report(tmp_path / "run", data_folder=tiny_folder).read_text()
+    assert "extra data" not in write_report(tmp_path / "run", data_folder=tiny_folder).read_text(encoding="utf-8")
 
 
 def test_a_run_cannot_make_others_read_its_extra_folder(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +238,7 @@ def test_training_goes_on_only_with_the_same_extra_pictures(
     trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recipe = open_run(trained / "run").recipe
-    (tmp_path / "recipe.json").write_text((trained / "run" / "recipe.json").read_text())
+    (tmp_path / "recipe.json").write_bytes((trained / "run" / "recipe.json").read_bytes())
     with pytest.raises(SystemExit) as caught:
         main.main(["train", str(tmp_path / "recipe.json"), "--out", str(trained / "run"), "--data.extra", "other"])
     assert caught.value.code == 4

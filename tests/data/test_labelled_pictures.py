@@ -43,9 +43,9 @@ def test_the_same_pictures_in_every_layout(layout: str, tmp_path: Path) -> None:
     folder = tmp_path / "pets"
     names = laid_flat(folder)
     if layout == "json lines":
-        (folder / "metadata.jsonl").write_text(json_table(names))
+        (folder / "metadata.jsonl").write_text(json_table(names), encoding="utf-8")
     elif layout != "names":
-        (folder / "metadata.csv").write_text(csv_table(layout, names))
+        (folder / "metadata.csv").write_text(csv_table(layout, names), encoding="utf-8")
     listed = list_pictures(folder)
     assert {entry.name: entry.class_name for entry in listed.entries} == {name: name[:3] for name in names}
     recipe = DataRecipe(source=str(folder), pictures="whole", side=8)
@@ -100,7 +100,7 @@ def test_of_several_columns_of_paths_the_same_one_counts_in_both_tables(
     lines = map(json.dumps, rows)
     if name == "metadata.csv":
         lines = map(",".join, [rows[0].keys(), *(row.values() for row in rows)])
-    (tmp_path / "pets" / name).write_text("\n".join(lines))
+    (tmp_path / "pets" / name).write_text("\n".join(lines), encoding="utf-8")
     listed = list_pictures(tmp_path / "pets")
     assert {entry.name: entry.class_name for entry in listed.entries} == {one: one[:3] for one in pictures}
 

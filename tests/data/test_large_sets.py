@@ -144,7 +144,9 @@ def test_memory_holds_few_pictures_at_a_time(folder: Path, monkeypatch: pytest.M
 
 def resident_kilobytes(path: Path) -> int:
     """The memory of this process that holds pages of a mapped file."""
-    blocks = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.MULTILINE)
+    blocks = re.split(
+        r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(encoding="utf-8"), flags=re.MULTILINE
+    )
     own = [block for block in blocks if str(path) in block]
     assert own
     return sum(int(number) for block in own for number in re.findall(r"^Rss: +(\d+) kB", block, re.MULTILINE))

@@ -62,7 +62,7 @@ def whole(source: Path, **changes: object) -> DataRecipe:
 
 
 def write_table(path: Path, rows: list[tuple[str, ...]]) -> Path:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     return path
 

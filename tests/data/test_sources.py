@@ -221,7 +221,7 @@ class TestDoctor:
 
 
 def test_the_doctor_knows_every_extra() -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert set(EXTRAS) == set(extras) - {"all", "dev", "docs"}
     assert extras["all"] == [f"modiste[{','.join(sorted(EXTRAS))}]"]
 

@@ -411,7 +411,7 @@ def test_the_slow_reader_of_pixels_agrees_with_the_fast_one(tmp_path: Path, monk
     path = write_kaggle(tmp_path, TRAIN, TEST) / "set_train.csv"
     monkeypatch.setattr(pixel_csv, "BLOCK_BYTES", 1_000)
     fast = pixel_csv.read_part(path)
-    text = path.read_text()
+    text = path.read_text(encoding="utf-8")
     for other in (
         text.replace("\n", "\r\n"),
         text.rstrip("\n"),
@@ -420,7 +420,7 @@ def test_the_slow_reader_of_pixels_agrees_with_the_fast_one(tmp_path: Path, monk
         text + "\n\n",
         text.replace("\n", "\n\n", 5),
     ):
-        path.write_text(other, newline="")
+        path.write_text(other, newline="", encoding="utf-8")
         again = pixel_csv.read_part(path)
         assert np.array_equal(again.images, fast.images)
         assert np.array_equal(again.labels, fast.labels)
@@ -431,7 +431,7 @@ def test_ones_are_bright_only_where_they_are_written_as_floats(
     separator: str, high: str, expected: int, tmp_path: Path
 ) -> None:
     path = tmp_path / "set_train.csv"
-    path.write_text(f"0,0,{high},0,{high}\n".replace(",", separator) * 9)
+    path.write_text(f"0,0,{high},0,{high}\n".replace(",", separator) * 9, encoding="utf-8")
     assert pixel_csv.read_part(path).images.tolist() == [[[0, expected], [0, expected]]] * 9
 
 
@@ -442,7 +442,8 @@ def test_columns_that_pandas_numbers_are_named(label: str, tmp_path: Path) -> No
     expected = pixel_csv.read_part(path)
     first = 0 if label == "label" else 1
     numbers = ",".join(str(first + number) for number in range(SIDE**2))
-    path.write_text(f"{label},{numbers}\n{path.read_text()}")
+    lines = path.read_text(encoding="utf-8")
+    path.write_text(f"{label},{numbers}\n{lines}", encoding="utf-8")
     assert pixel_csv.detect(path)
     found = pixel_csv.read_part(path)
     assert np.array_equal(found.images, expected.images)
@@ -451,7 +452,9 @@ def test_columns_that_pandas_numbers_are_named(label: str, tmp_path: Path) -> No
 
 def test_labels_with_underscores_are_text(tmp_path: Path) -> None:
     path = write_kaggle(tmp_path, TRAIN, TEST) / "set_train.csv"
-    path.write_text(path.read_text().replace("\n1,", "\n1_0,").replace("\n2,", "\n10,"))
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("\n1,", "\n1_0,").replace("\n2,", "\n10,"), encoding="utf-8"
+    )
     assert set(pixel_csv.read_part(path).labels) == {"0", "1_0", "10"}
 
 
@@ -460,8 +463,8 @@ def test_labels_with_underscores_are_text(tmp_path: Path) -> None:
 def test_pixels_without_labels_are_for_predict(header: str, slow: bool, tmp_path: Path) -> None:
     path = write_kaggle(tmp_path, TRAIN, TEST, header=header) / "set_test.csv"
     labelled = [image for _, image in find_pictures(path)]
-    rows = [line.partition(",")[2] for line in path.read_text().splitlines()]
-    path.write_text("\n".join(rows).replace(",", ", " if slow else ","))
+    rows = [line.partition(",")[2] for line in path.read_text(encoding="utf-8").splitlines()]
+    path.write_text("\n".join(rows).replace(",", ", " if slow else ","), encoding="utf-8")
     found = list(find_pictures(path))
     assert [name for name, _ in found] == [f"{path}[{number}]" for number in range(len(TEST[0]))]
     for images in (labelled, [image for _, image in found]):
@@ -574,7 +577,7 @@ def test_the_examples_of_the_page_run(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
     for example in re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
         exec(example, {})  # the page is ours
     assert "boot" in capsys.readouterr().out

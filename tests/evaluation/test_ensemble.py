@@ -241,4 +241,4 @@ def test_the_command_fits_weights(two_runs: tuple[Path, Path], tiny_folder: Path
     done = run_modiste(*words, "--ensemble", "--predictions", tmp_path / "out.csv")
     assert done.returncode == 0, done.stderr
     assert "cross-fitted on validation" in done.stdout
-    assert (tmp_path / "out.csv").read_text().startswith("index,label,predicted")
+    assert (tmp_path / "out.csv").read_text(encoding="utf-8").startswith("index,label,predicted")

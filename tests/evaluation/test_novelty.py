@@ -20,7 +20,7 @@ from modiste.data.extra_pictures import Extra, ExtraPictures
 from modiste.errors import DataError, RunError
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.inference import answer
-from modiste.evaluation.out_of_distribution import learning, run_detector
+from modiste.evaluation.out_of_distribution import learning, novelty, run_detector
 from modiste.evaluation.out_of_distribution.boundary import Energy
 from modiste.evaluation.out_of_distribution.features import features, watched
 from modiste.evaluation.out_of_distribution.learning import Changes, allowed_changes, learn
@@ -213,10 +213,10 @@ def test_distances_to_many_means_are_computed_for_a_few_images_at_a_time(monkeyp
     monkeypatch.setattr(Layer, "distances", counted)
     development, model = development_of_wedges()
     plain = learn(model, development)
-    assert 5_000 * 2 * 10 * learning.WIDEST_LAYER <= learning.MOST_DIFFERENCES, "all of Fashion-MNIST's, mirrored"
+    assert 5_000 * 2 * 10 * learning.WIDEST_LAYER <= novelty.MOST_DIFFERENCES, "all of Fashion-MNIST's, mirrored"
     assert max(counts) > 1_000
     counts.clear()
-    monkeypatch.setattr(learning, "MOST_DIFFERENCES", 1_000)
+    monkeypatch.setattr(novelty, "MOST_DIFFERENCES", 1_000)
     found = learn(model, development)
     assert max(counts) <= 1_000
     assert (found.images, found.false_alarms) == (plain.images, plain.false_alarms)

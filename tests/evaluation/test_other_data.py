@@ -75,7 +75,7 @@ def test_it_is_kept_beside_the_run_and_leaves_its_test_closed(run: Path, arrays:
     assert "test-logits.safetensors" not in found.files
     rows = evaluations(found)
     assert [(row["images"], row["weights"], row["times"]) for row in rows] == [(100, "picked", 2), (50, "last", 1)]
-    assert json.loads((run / FILE).read_text())["evaluations"][0]["accuracy"] == rows[0]["accuracy"]
+    assert json.loads((run / FILE).read_text(encoding="utf-8"))["evaluations"][0]["accuracy"] == rows[0]["accuracy"]
 
 
 def test_the_oldest_are_dropped_where_the_file_could_not_be_read_again(

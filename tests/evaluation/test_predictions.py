@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+import modiste
 from commands_and_data import CLASSES
 from modiste.cli import main
 from modiste.errors import MissingExtraError, RecipeError, StorageError
-from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.ensemble import evaluate_together
 from modiste.evaluation.metrics import mean_probabilities
 from modiste.evaluation.predictions import WRITERS, check_path, write_predictions
@@ -24,7 +24,7 @@ LABELS = torch.tensor([2, 1])
 def table(path: Path) -> dict[str, np.ndarray]:
     """The columns of a file, by the name that its own library finds."""
     if path.suffix == ".csv":
-        with path.open(newline="") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             head, *rows = csv.reader(file)
         return {name: np.array(column, float) for name, column in zip(head, zip(*rows, strict=True), strict=True)}
     if path.suffix == ".parquet":
@@ -57,7 +57,7 @@ def test_equal_predictions_are_equal_bytes(suffix: str, tmp_path: Path) -> None:
 
 def test_they_are_those_of_the_run(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.csv"
-    measured = evaluate(finished_run, data_folder=tiny_folder, predictions=out)
+    measured = modiste.evaluate(finished_run, data_folder=tiny_folder, predictions=out)
     found = table(out)
     assert len(found["index"]) == measured.images
     assert (found["label"] == found["predicted"]).mean() == pytest.approx(measured.accuracy)
@@ -76,9 +76,10 @@ def test_an_ensemble_has_its_own(finished_run: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["out", "out.xlsx", "out.CSV"])
-def test_another_ending_is_refused_before_anything_is_measured(name: str, tmp_path: Path) -> None:
+def test_another_ending_is_refused_before_anything_is_measured(name: str, finished_run: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"expected a name that ends in \.csv, \.npz, \.parquet"):
-        evaluate(tmp_path / "no-run", predictions=name)
+        modiste.evaluate(finished_run, split="test", predictions=name)
+    assert open_run(finished_run).test_openings == 0
     with pytest.raises(RecipeError):
         evaluate_together([tmp_path / "no-run"], predictions=name)
 
@@ -94,7 +95,7 @@ def test_a_place_that_cannot_be_written(finished_run: Path, tmp_path: Path) -> N
     with pytest.raises(StorageError):
         write_predictions(tmp_path / "file" / "out.csv", LOGITS, LABELS, NAMES)
     with pytest.raises(StorageError):
-        evaluate(finished_run, split="test", predictions=tmp_path / "file" / "out.csv")
+        modiste.evaluate(finished_run, split="test", predictions=tmp_path / "file" / "out.csv")
     assert open_run(finished_run).test_openings == 0, "it is refused before the test set is opened"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
@@ -102,4 +103,4 @@ def test_a_place_that_cannot_be_written(finished_run: Path, tmp_path: Path) -> N
 def test_the_command_writes_them(finished_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main.main(["evaluate", str(finished_run), "--predictions", str(tmp_path / "out.csv")])
     assert "accuracy" in capsys.readouterr().out
-    assert len((tmp_path / "out.csv").read_text().splitlines()) == 81
+    assert len((tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()) == 81

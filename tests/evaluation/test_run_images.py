@@ -136,7 +136,7 @@ def test_a_run_works_on_whatever_becomes_of_the_pictures(
 def test_the_commands_say_which_flag_helps_an_older_run(place: Path) -> None:
     forget_what_is_kept(place / "run")
     picture, moved = place / "moved" / "boot" / "000.png", place / "moved"
-    recipe = (place / "run" / "recipe.json").read_text()
+    recipe = (place / "run" / "recipe.json").read_text(encoding="utf-8")
     assert str(moved) not in recipe
     first = run_modiste("predict", place / "run", picture)
     assert first.returncode == 0

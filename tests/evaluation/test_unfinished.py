@@ -76,7 +76,7 @@ def test_other_data_and_another_recipe_are_refused(tiny_recipe: Recipe, tiny_fol
     folder = stopped(tiny_recipe, tmp_path / "run", tiny_folder)
     with pytest.raises(DataError):
         evaluate_unfinished(folder, data_folder=tmp_path / "nowhere")
-    plain = json.loads((folder / "recipe.json").read_text())
+    plain = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
     (folder / "recipe.json").write_text(json.dumps({**plain, "model": {**plain["model"], "hidden": [7]}}))
     with pytest.raises(RunError, match="its training state does not fit its recipe"):
         evaluate_unfinished(folder, data_folder=tiny_folder)

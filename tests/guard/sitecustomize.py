@@ -33,7 +33,7 @@ def refuse(event: str, arguments: tuple[object, ...]) -> None:
         return
     told = f"{event} {address} by {' '.join(sys.orig_argv)[:300]}"
     if NOTES in os.environ and address[0] != KNOWN:  # type: ignore[index]
-        with open(os.environ[NOTES], "a") as notes:  # noqa: PTH123  (what is imported here, every process pays for)
+        with open(os.environ[NOTES], "a", encoding="utf-8") as notes:  # noqa: PTH123  (what is imported here, every process pays for)
             notes.write(told + "\n")
     raise PermissionError(f"the tests connect to no other machine: {told}")
 

@@ -67,7 +67,7 @@ class Reader:
 @pytest.fixture(scope="module")
 def reader(sound: Sound, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     folder = tmp_path_factory.mktemp("reader")
-    (folder / f"{pickles.MODULE}.py").write_text(BURGLAR)
+    (folder / f"{pickles.MODULE}.py").write_text(BURGLAR, encoding="utf-8")
     with subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("watched_reader.py"))],
         stdin=subprocess.PIPE,

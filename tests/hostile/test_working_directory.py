@@ -40,7 +40,7 @@ class Trapped:
         storage.write_text(self._command, COMMAND)
         self.folder.mkdir()
         for name in filter(str.isidentifier, MODULES):
-            (self.folder / f"{name}.py").write_text(TRAP.format(log=str(self._log), name=name))
+            (self.folder / f"{name}.py").write_text(TRAP.format(log=str(self._log), name=name), encoding="utf-8")
 
     def run(self, *words: object) -> "subprocess.CompletedProcess[str]":
         command = [sys.executable, self._command, *words]
@@ -58,7 +58,7 @@ class Trapped:
         return done
 
     def imported(self) -> str:
-        return self._log.read_text() if self._log.exists() else ""
+        return self._log.read_text(encoding="utf-8") if self._log.exists() else ""
 
 
 @pytest.fixture

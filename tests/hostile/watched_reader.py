@@ -202,7 +202,7 @@ def main() -> None:
     for line in sys.stdin:
         told = json.loads(line)
         if told["reader"] == "begin":
-            used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            used = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
             resource.setrlimit(resource.RLIMIT_AS, (used + MORE_BYTES, used + MORE_BYTES))
             found: dict[str, Any] = {}
         else:

@@ -268,6 +268,13 @@ def test_the_answer_and_what_to_do_follow_from_the_scores(
     assert refused.advice == "replace the file; its fault says what is wrong"
 
 
+def test_a_class_called_none_is_not_taken_for_none_of_the_classes() -> None:
+    found = FileAnswer("a.jpg", (("none", 0.7), ("Bag", 0.3)), novelty=0.5)
+    novel = replace(found, novelty=1.5)
+    assert (found.answer, found.verdict) == ("none", "none")
+    assert (novel.answer, novel.verdict) == ("none of the 2 classes", "none of the 2 classes; nearest none")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a pseudo-terminal")
 def test_at_a_terminal_a_bar_shows_how_many_are_done_and_leaves_no_trace(run: Path, folder: Path) -> None:
     terminal, end = os.openpty()
@@ -388,7 +395,7 @@ def test_standard_input_is_read_to_the_largest_photo(predict, monkeypatch: pytes
         def readinto(self, target: Any) -> int:
             return len(target)
 
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(Endless())))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BufferedReader(Endless()), encoding="utf-8"))
     code, _, err = predict("-")
     assert code == 3
     assert "standard input: the file has 20,971,521 bytes; expected at most 20,971,520" in err

@@ -374,8 +374,8 @@ def test_the_built_in_network_ships_with_its_licence() -> None:
     path = segmentation.FOLDER / "built-in.onnx"
     assert path.stat().st_size <= segmentation.BUILT_IN.file.most_bytes == 1_500_000
     assert hashlib.sha256(path.read_bytes()).hexdigest() == segmentation.BUILT_IN.file.sha256
-    assert "Apache License" in (segmentation.FOLDER / "LICENSE-APACHE").read_text()
-    notice = (segmentation.FOLDER / "NOTICE.md").read_text()
+    assert "Apache License" in (segmentation.FOLDER / "LICENSE-APACHE").read_text(encoding="utf-8")
+    notice = (segmentation.FOLDER / "NOTICE.md").read_text(encoding="utf-8")
     assert all(word in notice for word in ("U2-Net", "EfficientNet-Lite", "Apache-2.0", "CC0"))
 
 

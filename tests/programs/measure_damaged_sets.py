@@ -14,7 +14,7 @@ from test_damaged import CASES, DataError, load, make  # type: ignore[import-not
 
 for number, case in enumerate(CASES):
     folder = make(Path(sys.argv[1]) / str(number), case.change)
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins anew
     before = memory_bytes("VmRSS")
     try:
         load(case, folder)

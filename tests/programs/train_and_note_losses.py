@@ -21,4 +21,4 @@ def note(loss: float, norm: float, step: int) -> None:
 steps._check_finite = note
 trainer.train(load(Path("recipe.json")), sys.argv[1], device="cpu", data_folder=sys.argv[2], teachers=sys.argv[3:])
 if os.environ.get("RANK", "0") == "0":
-    Path(sys.argv[1] + ".losses").write_text(json.dumps(losses))
+    Path(sys.argv[1] + ".losses").write_text(json.dumps(losses), encoding="utf-8")

@@ -46,7 +46,7 @@ def train(network: ModelRecipe, group: Group) -> tuple[list[float], list[float]]
 
 def gloo_threads() -> list[str]:
     """Return the names of the threads of Gloo, as Linux lists them."""
-    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").glob("*")]
+    names = [(task / "comm").read_text(encoding="utf-8").strip() for task in Path("/proc/self/task").glob("*")]
     return [name for name in names if "gloo" in name]
 
 
@@ -54,4 +54,6 @@ if __name__ == "__main__":
     with gathered() as group:
         networks = [*SMALL, MLPRecipe(hidden=(8,), batch_norm=True)]
         both = [(str(one), train(one, ALONE), train(one, group)) for one in networks]
-    Path(f"found-{group.rank}.json").write_text(json.dumps({"networks": both, "threads": gloo_threads()}))
+    Path(f"found-{group.rank}.json").write_text(
+        json.dumps({"networks": both, "threads": gloo_threads()}), encoding="utf-8"
+    )

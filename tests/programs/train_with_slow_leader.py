@@ -23,4 +23,4 @@ def write_late(folder: Path) -> None:
 
 run_folder.write_manifest = write_late
 run = modiste.train("recipe.json", sys.argv[1], device="cpu", data_folder=sys.argv[2], quiet=True)
-Path(f"{sys.argv[1]}.{os.environ['RANK']}").write_text(str(run.folder))
+Path(f"{sys.argv[1]}.{os.environ['RANK']}").write_text(str(run.folder), encoding="utf-8")

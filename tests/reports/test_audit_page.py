@@ -38,7 +38,7 @@ def findings(channels: int, parts: tuple[str, ...]) -> Findings:
 @pytest.mark.parametrize("last", ["validation", "test"])
 def test_the_page_says_what_was_found(channels: int, last: str, tmp_path: Path) -> None:
     found = findings(channels, ("training", "training", "training", last))
-    page = write_audit(found, tmp_path / "audit.html", tmp_path / "audit.json").read_text()
+    page = write_audit(found, tmp_path / "audit.html", tmp_path / "audit.json").read_text(encoding="utf-8")
     assert ("The held-out test images were opened" in page) == (last == "test")
     assert ("The test set was not opened" in page) == (last != "test")
     assert "question 1 label of 3 images" in page
@@ -53,7 +53,7 @@ def test_the_page_says_what_was_found(channels: int, last: str, tmp_path: Path) 
     assert "&lt;b&gt;own&lt;/b&gt;" in page
     assert len(re.findall("data:image/png;base64,", page)) == 1 + 4 + 2
     assert not re.search(r'(src|href)="(?!data:)', page)
-    plain = json.loads((tmp_path / "audit.json").read_text())
+    plain = json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))
     assert plain == found.as_plain()
     assert [one["across"] for one in plain["exact"]] == [False, True]
     assert plain["wrong_labels"] == 0
@@ -64,11 +64,13 @@ def test_the_page_says_what_was_found(channels: int, last: str, tmp_path: Path) 
 
 def test_duplicates_with_different_labels_are_named_and_come_first(tmp_path: Path) -> None:
     found = findings(1, ("training",) * 4)
-    assert "different labels" not in write_audit(found, tmp_path / "a.html", tmp_path / "a.json").read_text()
+    path = write_audit(found, tmp_path / "a.html", tmp_path / "a.json")
+    assert "different labels" not in path.read_text(encoding="utf-8")
     items = (*found.items[:3], Item("last", "other", "training"))
-    page = write_audit(replace(found, items=items), tmp_path / "b.html", tmp_path / "b.json").read_text()
+    path = write_audit(replace(found, items=items), tmp_path / "b.html", tmp_path / "b.json")
+    page = path.read_text(encoding="utf-8")
     assert page.count("1 of them with different labels") == 2
-    plain = json.loads((tmp_path / "b.json").read_text())
+    plain = json.loads((tmp_path / "b.json").read_text(encoding="utf-8"))
     assert [one["labels_differ"] for one in plain["exact"] + plain["near"]] == [False, True, True]
     exact = page.partition("Exact duplicates")[2]
     assert exact.index("last") < exact.index("&lt;0&gt;.png")
@@ -79,7 +81,7 @@ def test_of_many_copies_one_of_each_label_and_part_is_shown_and_the_rest_is_coun
     items = (*(Item(f"copy {number}", "a&b", "training") for number in range(8)), last)
     images = ImageSet(torch.zeros(9, 1, 9, 9, dtype=torch.uint8), torch.zeros(9, dtype=torch.long))
     found = replace(findings(1, ("training",) * 4), items=items, images=images, exact=(tuple(range(9)),), near=())
-    page = write_audit(found, tmp_path / "audit.html", tmp_path / "audit.json").read_text()
+    page = write_audit(found, tmp_path / "audit.html", tmp_path / "audit.json").read_text(encoding="utf-8")
     exact = page.partition("Exact duplicates")[2]
     assert re.findall('alt="([^"]*)"', exact) == ["copy 0", "last", "copy 1", "copy 2", "copy 3", "copy 4"]
     assert "and 3 more copies" in exact

@@ -61,7 +61,8 @@ def test_it_says_what_compare_says(page: Path, finished_run: Path, other: Path, 
 def test_it_shows_the_images_that_only_one_gets_right(
     page: Path, finished_run: Path, other: Path, tiny_folder: Path
 ) -> None:
-    source, (contrast,) = page.read_text(), compare([finished_run, other], data_folder=tiny_folder).contrasts
+    source = page.read_text(encoding="utf-8")
+    (contrast,) = compare([finished_run, other], data_folder=tiny_folder).contrasts
     measured = run_folder.open_run(other).measured()
     assert contrast.first_alone
     shown = re.search(r'id="alone00-description">([^<]*)<', source)

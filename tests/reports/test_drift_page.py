@@ -15,7 +15,7 @@ from modiste.reports.drift_page import MOST_ROWS, _most_changed, share_bars, wri
 @pytest.mark.parametrize("number", [10, 1000])
 def test_the_page_shows_verdict_and_charts(number: int, tmp_path: Path) -> None:
     found = replace(compare(reference(1), answers(number, 2, higher=0.5), NAMES), damaged_lines=3)
-    text = write_drift(found, tmp_path / "drift.html").read_text()
+    text = write_drift(found, tmp_path / "drift.html").read_text(encoding="utf-8")
     page = Page(text)
     assert not re.search(r'(src|href)="(?!data:|#)', text)
     assert "<b>coat" not in text
@@ -29,7 +29,8 @@ def test_of_many_classes_those_that_differ_most_are_shown(tmp_path: Path) -> Non
     found = compare(reference(1), answers(1000, 2), NAMES)
     many = tuple(Share(f"class {number}", 0.01, 0.01 + number / 10_000) for number in range(100))
     classes = replace(found.shifts[0], shares=many)
-    text = write_drift(replace(found, shifts=(classes, *found.shifts[1:])), tmp_path / "drift.html").read_text()
+    path = write_drift(replace(found, shifts=(classes, *found.shifts[1:])), tmp_path / "drift.html")
+    text = path.read_text(encoding="utf-8")
     assert "75 more are in the JSON output" in text
     assert [f"class {number}" in text for number in (99, 75, 74, 0)] == [True, True, False, False]
     assert len(share_bars(many[:MOST_ROWS]).axes[0].patches) == 2 * MOST_ROWS

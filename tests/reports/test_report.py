@@ -162,7 +162,7 @@ def test_it_needs_nothing_from_outside(tested: tuple[Path, Assessment, list[str]
     assert page.references
     assert all(reference.startswith(("#", "data:image/png;base64,")) for reference in page.references)
     assert not {"script", "link", "iframe", "object", "embed"} & set(page.tags)
-    assert "@import" not in tested[0].read_text()
+    assert "@import" not in tested[0].read_text(encoding="utf-8")
 
 
 def test_every_id_is_there_once_and_every_reference_has_its_target(tested: tuple[Path, Assessment, list[str]]) -> None:
@@ -172,7 +172,7 @@ def test_every_id_is_there_once_and_every_reference_has_its_target(tested: tuple
 
 
 def test_every_drawing_has_a_title_and_every_table_a_caption(tested: tuple[Path, Assessment, list[str]]) -> None:
-    source, page = tested[0].read_text(), read(tested[0])
+    source, page = tested[0].read_text(encoding="utf-8"), read(tested[0])
     assert page.tags.count("svg") == page.tags.count("figure") == 9
     assert (
         len(re.findall(r'<svg [^>]*role="img" aria-labelledby="(\w+)-title"[^>]*><title id="\1-title">\S', source)) == 9
@@ -182,10 +182,10 @@ def test_every_drawing_has_a_title_and_every_table_a_caption(tested: tuple[Path,
 
 
 def test_parts_stand_in_their_order(tested: tuple[Path, Assessment, list[str]]) -> None:
-    names = re.findall(r'<h2 id="(\w+)"', tested[0].read_text())
+    names = re.findall(r'<h2 id="(\w+)"', tested[0].read_text(encoding="utf-8"))
     expected = "learning recipe classes confusions calibration surest images sample layers sees machine fields"
     assert names == expected.split()
-    assert re.findall(r'<li><a href="#(\w+)"', tested[0].read_text()) == names
+    assert re.findall(r'<li><a href="#(\w+)"', tested[0].read_text(encoding="utf-8")) == names
 
 
 def test_title_author_date_and_changes_stand_on_top(tested: tuple[Path, Assessment, list[str]]) -> None:
@@ -206,7 +206,7 @@ def test_a_date_that_was_not_recorded_is_left_out(finished_run: Path, monkeypatc
 
 
 def test_changed_and_main_fields_are_shown_and_the_rest_is_folded(untested: Path, tiny_recipe: Recipe) -> None:
-    source = untested.read_text()
+    source = untested.read_text(encoding="utf-8")
     shown, _, folded = source.partition("<details>")
     assert folded.count("<details") == 0
     parts = recipe_parts(tiny_recipe)
@@ -231,8 +231,8 @@ def test_a_precision_that_the_machine_chose_is_no_change() -> None:
 def test_only_a_run_of_the_paper_stands_beside_the_paper(
     untested: Path, tiny_recipe: Recipe, tmp_path: Path, tiny_folder: Path
 ) -> None:
-    assert "of the paper" not in untested.read_text()
-    assert "Mendez" not in untested.read_text()
+    assert "of the paper" not in untested.read_text(encoding="utf-8")
+    assert "Mendez" not in untested.read_text(encoding="utf-8")
     images = tmp_path / "images"
     shutil.copytree(tiny_folder, images)
     (images / "classes.txt").write_text("\n".join(claims.PAPER_TABLE_2), encoding="utf-8")
@@ -314,7 +314,7 @@ def test_a_missing_package_is_named_with_its_extra(package: str, monkeypatch: py
 
 
 def test_a_fields_name_breaks_between_its_words(untested: Path) -> None:
-    page = untested.read_text()
+    page = untested.read_text(encoding="utf-8")
     assert '<th scope="row">learning_<wbr>rate_<wbr>factor</th>' in page
     assert not re.search(r"<(th|caption)[^>]*>\w*[a-z]_[a-z]\w*<", page)
     assert breakable("<a_b>") == "&lt;a_<wbr>b&gt;"

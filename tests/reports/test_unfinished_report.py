@@ -11,8 +11,10 @@ from page_reader import read
 import modiste
 from listeners import AskToStop
 from modiste.cli import main
+from modiste.data.dataset import Development, load_development
 from modiste.errors import DataError, RunError, StoppedError
 from modiste.recipes.recipe import Recipe
+from modiste.reports import run_figures
 from modiste.training import trainer
 
 SAME = ("recipe.json", "log.jsonl", "model.safetensors", "last.safetensors", "validation-logits.safetensors")
@@ -78,6 +80,17 @@ def test_a_run_on_arrays_is_shown_with_the_same_arrays_by_its_newest_weights(
         modiste.report(folder, data=(255 - arrays[0], arrays[1]), out=tmp_path / "page.html")
     with pytest.raises(DataError, match="page of several runs"):
         modiste.report([folder, folder], data=arrays)
+
+
+def test_a_training_image_that_an_epoch_shows_twice_is_drawn_once(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(tiny_recipe, data=replace(tiny_recipe.data, repeats=2))
+    folder = stopped(recipe, tmp_path / "run", 60, data_folder=tiny_folder)
+    drawn, draw = list[Development](), run_figures.samples
+    monkeypatch.setattr(run_figures, "samples", lambda images: (drawn.append(images), draw(images))[1])
+    modiste.report(folder, data_folder=tiny_folder, out=tmp_path / "page.html")
+    assert len(drawn[0].train) == len(load_development(tiny_recipe.data, tiny_folder).train)
 
 
 def test_a_page_within_the_folder_is_refused(folder: Path) -> None:

@@ -116,8 +116,8 @@ def test_the_test_set_is_opened_for_the_final_model_alone(small: Path) -> None:
 
 @pytest.mark.slow
 def test_the_page_says_what_the_record_says(small: Path) -> None:
-    record = json.loads((small / reproduction.RECORD).read_text())
-    html, markdown = (small / page.HTML).read_text(), (small / page.MARKDOWN).read_text()
+    record = json.loads((small / reproduction.RECORD).read_text(encoding="utf-8"))
+    html, markdown = ((small / name).read_text(encoding="utf-8") for name in (page.HTML, page.MARKDOWN))
     assert len(record["claims"]) == 12 + 4 + 2
     for one in record["claims"]:
         assert one["measured"] in markdown
@@ -140,7 +140,7 @@ def test_the_page_says_what_the_record_says(small: Path) -> None:
 
 @pytest.mark.slow
 def test_the_pages_pictures_are_there_and_nothing_is_fetched(small: Path) -> None:
-    html, markdown = (small / page.HTML).read_text(), (small / page.MARKDOWN).read_text()
+    html, markdown = ((small / name).read_text(encoding="utf-8") for name in (page.HTML, page.MARKDOWN))
     named = re.findall(r"\]\((figures/[^)]+)\)", markdown)
     assert len(named) == 2 * 2 + 5
     for name in named:
@@ -199,7 +199,7 @@ def test_a_record_that_cannot_be_used_is_refused_and_kept(tmp_path: Path) -> Non
         storage.write_json(path, damaged)
         with pytest.raises(RunError, match=r"record\.json: not a record of this version; move it away"):
             reproduction.recorded_studies(work)
-        assert json.loads(path.read_text()) == damaged
+        assert json.loads(path.read_text(encoding="utf-8")) == damaged
 
 
 def test_an_unfinished_experiment_of_the_record_is_not_shown(tmp_path: Path) -> None:
@@ -236,10 +236,10 @@ def test_the_page_shows_experiments_of_earlier_calls_without_their_runs(
         write_page(folder, experiments=named)
         for name in (page.MARKDOWN, page.HTML, reproduction.RECORD):
             assert (folder / name).read_bytes() == (small / name).read_bytes()
-    record = json.loads((folder / reproduction.RECORD).read_text())
+    record = json.loads((folder / reproduction.RECORD).read_text(encoding="utf-8"))
     record["experiments"][0]["machine"]["processor"] = "another processor"
     storage.write_json(folder / reproduction.RECORD, record)
-    html, markdown = (path.read_text() for path in write_page(folder, experiments=(TWO_NETWORKS,)))
+    html, markdown = (path.read_text(encoding="utf-8") for path in write_page(folder, experiments=(TWO_NETWORKS,)))
     for text in (html, markdown):
         assert "Dropout: another processor, " in text
         assert "The final model, network: " in text
@@ -268,9 +268,9 @@ def test_the_page_of_an_unfinished_reproduction(small: Path, tmp_path: Path) -> 
     missing = "2 runs are missing: network-the-prose-s (seed 2), paper (seed 2)."
     others = "Of the paper's 7 experiments, this page has 1: network."
     for text in (missing, others):
-        assert text in unescape(html.read_text())
-        assert text in markdown.read_text()
-    assert json.loads((folder / reproduction.RECORD).read_text())["missing"] == [
+        assert text in unescape(html.read_text(encoding="utf-8"))
+        assert text in markdown.read_text(encoding="utf-8")
+    assert json.loads((folder / reproduction.RECORD).read_text(encoding="utf-8"))["missing"] == [
         "network-the-prose-s-seed-2",
         "paper-seed-2",
     ]
@@ -287,8 +287,8 @@ def test_an_unfinished_reproduction_opens_no_test_set_and_judges_nothing(
     storage.write_json(tmp_path / reproduction.SCOPE, to_plain(Scope(seeds=2, epochs=1, study_epochs=1)))
     write_page(tmp_path)
     assert run_folder.open_run(run).test_openings == 0
-    record = json.loads((tmp_path / reproduction.RECORD).read_text())
-    assert "not been evaluated on test yet" in (tmp_path / page.MARKDOWN).read_text()
+    record = json.loads((tmp_path / reproduction.RECORD).read_text(encoding="utf-8"))
+    assert "not been evaluated on test yet" in (tmp_path / page.MARKDOWN).read_text(encoding="utf-8")
     verdicts = {one["claim"]: one["verdict"] for one in record["claims"]}
     judged = [one.statement for one in (*paper.CLAIMS, *EXPERIMENTS) if getattr(one, "needs_training", True)]
     assert {verdicts[statement] for statement in judged} == {"not judged: unfinished"}

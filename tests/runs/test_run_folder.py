@@ -86,7 +86,7 @@ def test_a_recipe_that_a_person_wrote_is_not_replaced(tiny_recipe: Recipe, tmp_p
     (own / "recipe.json").write_text('{"name": "mine"}')
     with pytest.raises(RunError, match="holds a run of another recipe"):
         setup.claim(own, tiny_recipe)
-    assert (own / "recipe.json").read_text() == '{"name": "mine"}'
+    assert (own / "recipe.json").read_text(encoding="utf-8") == '{"name": "mine"}'
     written.mkdir()
     assert setup.claim(written, tiny_recipe)
     assert setup.claim(written, tiny_recipe.with_(seed=5))
@@ -259,7 +259,7 @@ def change(run: Path, name: str, turn: Callable[[dict[str, Any]], Any]) -> None:
         storage.write_hashed_json(run / name, {"starts": [turn(start)]})
         resealed(run, name, (run / name).read_bytes())
     else:
-        rows = [turn(json.loads(line)) for line in (run / name).read_text().splitlines()]
+        rows = [turn(json.loads(line)) for line in (run / name).read_text(encoding="utf-8").splitlines()]
         resealed(run, name, "".join(json.dumps(row) + "\n" for row in rows))
 
 

@@ -203,7 +203,7 @@ class TestWhole:
         (tmp_path / "file").write_text("here")
         with pytest.raises(StorageError, match=r"file/below/it: cannot be written \((Not a directory|File exists)"):
             storage.write_bytes(tmp_path / "file" / "below" / "it", NEW)
-        assert (tmp_path / "file").read_text() == "here"
+        assert (tmp_path / "file").read_text(encoding="utf-8") == "here"
 
     def test_a_process_killed_while_writing_leaves_one_or_the_other(self, tmp_path: Path) -> None:
         """SIGKILL between any two of its system calls, then the leftovers go and nothing else."""
@@ -242,7 +242,7 @@ class TestSealed:
     def test_there_and_back(self, tmp_path: Path) -> None:
         storage.write_hashed_json(tmp_path / "m.json", SEALED)
         assert storage.read_hashed_json(tmp_path / "m.json") == SEALED
-        assert json.loads((tmp_path / "m.json").read_text()).keys() == {*SEALED, "seal"}
+        assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8")).keys() == {*SEALED, "seal"}
 
     def test_every_flipped_bit_is_noticed(self, tmp_path: Path) -> None:
         path = tmp_path / "m.json"
@@ -278,7 +278,7 @@ class TestSealed:
         "content", ["[]", "3", "null", '"seal"', '{"a": 1}', "", "[" * 100_000, '{"seal": "\\ud800"}']
     )
     def test_json_that_was_never_sealed(self, content: str, tmp_path: Path) -> None:
-        (tmp_path / "m.json").write_text(content)
+        (tmp_path / "m.json").write_text(content, encoding="utf-8")
         with pytest.raises(RunError, match=r"m\.json: damaged"):
             storage.read_hashed_json(tmp_path / "m.json")
 

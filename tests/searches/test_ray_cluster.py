@@ -101,7 +101,7 @@ def test_begun_for_this_command_it_stays_on_loopback_saves_when_asked_to_stop_an
 
 @pytest.mark.slow
 def test_nodes_import_a_network_of_the_users_own(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "user_code.py").write_text(Path(code_of_others.__file__).read_text())
+    (tmp_path / "user_code.py").write_text(Path(code_of_others.__file__).read_text(encoding="utf-8"), encoding="utf-8")
     storage.write_json(tmp_path / "tiny.json", to_plain(tiny_recipe))
     words = ["search", "tiny.json", "epochs=choice(1,2)", "--sampler", "grid", "--trials", 1, "--workers", 1]
     cluster = ["--ray", "auto", "--trial-cpus", "0.5", "--network", "user_code:Net"]
@@ -471,7 +471,9 @@ def test_an_address_may_be_one_of_ipv6(
 
 
 def facts(folder: Path, number: int) -> dict[str, list[object]]:
-    plain: dict[str, list[object]] = json.loads((outcomes.run_folder_of(folder, number) / run_folder.FACTS).read_text())
+    plain: dict[str, list[object]] = json.loads(
+        (outcomes.run_folder_of(folder, number) / run_folder.FACTS).read_text(encoding="utf-8")
+    )
     return plain
 
 

@@ -62,7 +62,7 @@ def finished(plan: Plan, tmp_path_factory: pytest.TempPathFactory, tiny_folder: 
 
 
 def table(folder: Path) -> list[dict[str, object]]:
-    rows: list[dict[str, object]] = json.loads((folder / outcomes.TABLE).read_text())
+    rows: list[dict[str, object]] = json.loads((folder / outcomes.TABLE).read_text(encoding="utf-8"))
     return rows
 
 
@@ -90,7 +90,7 @@ def test_the_best_is_a_recipe_that_train_takes(finished: Path, tmp_path: Path, t
     recipe = load(finished / outcomes.BEST)
     outcome = trainer.train(recipe, tmp_path / "best", device="cpu", data_folder=tiny_folder)
     assert outcome.picked.validation_accuracy == pytest.approx(best["accuracy"], abs=0.05)
-    text = (finished / outcomes.TABLE_FOR_PEOPLE).read_text()
+    text = (finished / outcomes.TABLE_FOR_PEOPLE).read_text(encoding="utf-8")
     assert f"Best: trial {best['number']}" in text
     assert text.count("| complete |") == 6
 
@@ -193,7 +193,7 @@ def test_what_fails_is_an_outcome(plan: Plan, tmp_path: Path, tiny_folder: Path)
     assert "step" in found.reason
     grid = replace(plan, space=("optimizer.learning_rate=choice(0.001,1e30)",), sampler="grid", trials=1)
     outcomes.write_table(tmp_path, grid, {0: found})
-    assert "failed: " in (tmp_path / outcomes.TABLE_FOR_PEOPLE).read_text()
+    assert "failed: " in (tmp_path / outcomes.TABLE_FOR_PEOPLE).read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
@@ -377,7 +377,8 @@ def test_a_trial_that_hangs_fails_or_diverges_is_a_row_and_the_search_goes_on(
         assert [row[0] for row in ast.literal_eval(states)] == ["complete", "failed", "failed", "failed", "complete"]
         assert "had not ended after 0.2 minutes" in states
         assert "MemoryError: no room" in states
-        assert "had not ended after 0.2 minutes" in (place / "s" / outcomes.TABLE_FOR_PEOPLE).read_text()
+        text = (place / "s" / outcomes.TABLE_FOR_PEOPLE).read_text(encoding="utf-8")
+        assert "had not ended after 0.2 minutes" in text
 
 
 def test_only_the_workers_of_the_pool_are_ended() -> None:
@@ -644,7 +645,7 @@ def test_what_mattered_is_named_and_drawn(plan: Plan, tmp_path: Path) -> None:
     weights = outcomes.importances(long, every.values())
     assert next(iter(weights)) == "optimizer.learning_rate"
     assert sum(weights.values()) == pytest.approx(1)
-    text = (tmp_path / outcomes.TABLE_FOR_PEOPLE).read_text()
+    text = (tmp_path / outcomes.TABLE_FOR_PEOPLE).read_text(encoding="utf-8")
     for name in outcomes.FIGURES:
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
         assert f"]({name})" in text

@@ -67,7 +67,7 @@ def test_workers_import_network_loss_augmentation_and_source(
 def test_the_command_names_the_code_and_says_how_to_train_the_best(
     tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "user_code.py").write_text(Path(others.__file__).read_text())
+    (tmp_path / "user_code.py").write_text(Path(others.__file__).read_text(encoding="utf-8"), encoding="utf-8")
     storage.write_json(tmp_path / "tiny.json", to_plain(tiny_recipe))
     named = ["--network", "user_code:Net", "--loss", "user_code:focal", "--augment", "user_code:noisy"]
     words = ["search", "tiny.json", SPACE, "--sampler", "grid", "--trials", 1, "--workers", 1, *named]

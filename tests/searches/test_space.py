@@ -89,7 +89,7 @@ def test_a_grid_holds_every_combination_once() -> None:
     ],
 )
 def test_a_file_says_the_same(tmp_path: Path, name: str, text: str) -> None:
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, encoding="utf-8")
     assert space.read(["batch_size=choice(1,2)", str(tmp_path / name)]) == (
         "batch_size=choice(1,2)",
         "epochs=integer(1,3)",
@@ -99,7 +99,7 @@ def test_a_file_says_the_same(tmp_path: Path, name: str, text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "[1]", "3"])
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "a.json").write_text(text)
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
     with pytest.raises(RecipeError, match=r"a\.json"):
         space.read([str(tmp_path / "a.json")])
 

@@ -34,7 +34,7 @@ ALLOWED = {
 def names_of_one_system(path: Path) -> set[str]:
     """Return the modules and names of one system alone that a file mentions."""
     found = set[str]()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             found |= {one.name for one in node.names} & ONE_SYSTEM_MODULES
         elif isinstance(node, ast.ImportFrom):

@@ -31,7 +31,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_extra_that_brings_the_weights_brings_all_that_fits_a_last_layer() -> None:
-    content = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    content = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     extras = tomllib.loads(content)["project"]["optional-dependencies"]
 
     def packages(extra: str) -> set[str]:
@@ -163,7 +163,7 @@ def test_a_folder_that_cannot_be_entered_is_reported_in_one_line(monkeypatch: py
 
 
 def test_a_folder_that_cannot_be_written_is_reported_in_one_line(own_cache: Path) -> None:
-    own_cache.write_text("a file where the folder should be")
+    own_cache.write_text("a file where the folder should be", encoding="utf-8")
     with pytest.raises(StorageError) as caught:
         locate(BACKBONES["efficientnet-lite0"])
     assert "\n" not in str(caught.value)

@@ -147,4 +147,4 @@ def test_the_command_says_what_it_chose_and_flags_change_it(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert "sprint-93, because of 42 training pictures of about 24 pixels, in colour" in done.stderr
     assert f"modiste train RECIPE --data.source {shop}" in done.stderr
-    assert '"epochs": 2' in (out / "recipe.json").read_text()
+    assert '"epochs": 2' in (out / "recipe.json").read_text(encoding="utf-8")

@@ -116,7 +116,7 @@ class TestCommand:
     def recipe_file(self, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch) -> Path:
         monkeypatch.chdir(tmp_path)
         recipe = replace(tiny_recipe, epochs=1, data=replace(tiny_recipe.data, source=str(tiny_folder)))
-        Path("tiny.json").write_text(json.dumps(to_plain(recipe)))
+        Path("tiny.json").write_text(json.dumps(to_plain(recipe)), encoding="utf-8")
         return Path("tiny.json")
 
     def test_it_says_how_and_does_it(self, recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

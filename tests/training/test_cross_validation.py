@@ -150,7 +150,7 @@ def test_on_the_command_line(found: CrossValidation, recipe: Recipe, tiny_folder
     assert done.returncode == 0, done.stderr
     assert f"mean {found.spread}" in done.stdout
     plain = json.loads(run_modiste(*map(str, words), "--json").stdout)
-    kept = json.loads((found.folder / RESULT).read_text())
+    kept = json.loads((found.folder / RESULT).read_text(encoding="utf-8"))
     for one in (plain, kept):
         assert (tuple(one["accuracies"]), one["mean"], one["folds"]) == (found.accuracies, found.spread.mean, FOLDS)
         assert "Bengio and Grandvalet" in one["method"]

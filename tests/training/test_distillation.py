@@ -383,7 +383,9 @@ class TestRuns:
         for folder, run in (("one", run_script), ("two", partial(run_together, 2))):
             done = run(program, folder, tiny_folder, finished_run, cwd=tmp_path, timeout=200)
             assert done.returncode == 0, done.stderr
-        one, two = (json.loads((tmp_path / f"{folder}.losses").read_text()) for folder in ("one", "two"))
+        one, two = (
+            json.loads((tmp_path / f"{folder}.losses").read_text(encoding="utf-8")) for folder in ("one", "two")
+        )
         assert len(one) == 27
         assert two == pytest.approx(one, abs=1e-4)
 
@@ -407,7 +409,7 @@ class TestRuns:
             done = run_modiste(*command, cwd=tmp_path)
             assert done.returncode == 0, done.stderr
         [card] = (tmp_path / "student").glob("*.md")
-        assert f"models with SHA-256 `{run.recipe.distillation.teachers[0]}`" in card.read_text()
+        assert f"models with SHA-256 `{run.recipe.distillation.teachers[0]}`" in card.read_text(encoding="utf-8")
         gone = run_modiste(*words, "again", cwd=tmp_path)
         assert gone.returncode == RunError.exit_code
         assert gone.stderr.count("\n") == 1

@@ -56,7 +56,7 @@ def test_every_network_is_trained_by_two_processes_as_by_one(tmp_path: Path) -> 
     tests = Path(__file__).parents[1]
     done = run_together(2, PROGRAMS / "train_every_network.py", tests, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stderr
-    of_rank = [json.loads((tmp_path / f"found-{rank}.json").read_text()) for rank in range(2)]
+    of_rank = [json.loads((tmp_path / f"found-{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
     assert [one["threads"] for one in of_rank] == [[], []], "a thread that outlives its group may abort the process"
     found = of_rank[0]["networks"]
     assert {row[0].partition("(")[0] for row in found} == {kind.__name__ for kind in MODELS}
@@ -78,7 +78,7 @@ def test_two_processes_have_the_losses_of_one(
         done = run(program, folder, tiny_folder, cwd=tmp_path, timeout=200)
         assert done.returncode == 0, done.stderr
         assert "Warning" not in done.stderr
-    one, two = (json.loads((tmp_path / f"{folder}.losses").read_text()) for folder in ("one", "two"))
+    one, two = (json.loads((tmp_path / f"{folder}.losses").read_text(encoding="utf-8")) for folder in ("one", "two"))
     assert len(one) == 54
     exact = 18 if "sharpness" in name else 54  # such steps enlarge what rounding left of those before
     assert two[:exact] == pytest.approx(one[:exact], abs=1e-4)
@@ -107,7 +107,7 @@ def test_the_command_speaks_once_stops_when_asked_and_goes_on(
     ) as process:
         deadline = time.monotonic() + 100
         log = tmp_path / "stopped" / run_folder.LOG
-        while not log.exists() or not log.read_text():
+        while not log.exists() or not log.read_text(encoding="utf-8"):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)
@@ -140,7 +140,7 @@ def test_every_process_may_open_the_run_that_the_leader_writes(
     storage.write_json(tmp_path / "recipe.json", to_plain(replace(tiny_recipe, epochs=1)))
     done = run_together(2, PROGRAMS / "train_with_slow_leader.py", "run", tiny_folder, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert [(tmp_path / f"run.{rank}").read_text() for rank in range(2)] == ["run", "run"]
+    assert [(tmp_path / f"run.{rank}").read_text(encoding="utf-8") for rank in range(2)] == ["run", "run"]
 
 
 def test_a_batch_too_small_for_all_is_refused(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_the_model_is_that_of_the_epoch_which_the_rule_picks(
     """At a learning rate that spoils what was learned, the rules pick different epochs."""
     recipe = replace(tiny_recipe, epochs=5, pick=pick, optimizer=OptimizerRecipe(learning_rate=0.05))  # type: ignore[arg-type]
     trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
-    history = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    history = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     best = history[0]
     for row in history[1:]:
         better = {

@@ -1,5 +1,7 @@
 """Objectives against what they say."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,7 +10,7 @@ import code_of_others as others
 from modiste.errors import RecipeError
 from modiste.recipes import own_code
 from modiste.recipes.recipe import OwnCodeRecipe, Recipe
-from modiste.training.objectives import OBJECTIVES, check_loss
+from modiste.training.objectives import OBJECTIVES, check_loss, objective_of
 
 LOGITS = torch.randn(9, 4, generator=torch.Generator().manual_seed(1)).double()
 TARGETS = torch.rand(9, 4, generator=torch.Generator().manual_seed(2)).double().softmax(1)
@@ -80,6 +82,21 @@ def test_a_loss_without_weights_is_refused_where_images_have_some() -> None:
     check_loss(weighted, 5, have_weights=True)
     with pytest.raises(RecipeError, match="focal: expected a third parameter for the weights that the images have"):
         check_loss(unweighted, 5, have_weights=True)
+
+
+def test_a_compiled_loss_whose_parameters_are_unknown_is_tried_without_weights() -> None:
+    recipe = Recipe(name="x", own=OwnCodeRecipe(loss=own_code.register(torch.dist)))
+    check_loss(recipe, 5, have_weights=False)
+    assert objective_of(recipe)(LOGITS, TARGETS, None) == torch.dist(LOGITS, TARGETS)
+    with pytest.raises(RecipeError, match="dist: expected a third parameter for the weights that the images have"):
+        check_loss(recipe, 5, have_weights=True)
+
+
+@pytest.mark.parametrize(("loss", "reason"), [(max, "RuntimeError"), (dict, "TypeError")])
+def test_compiled_code_that_is_no_loss_is_refused(loss: Any, reason: str) -> None:
+    recipe = Recipe(name="x", own=OwnCodeRecipe(loss=own_code.register(loss)))
+    with pytest.raises(RecipeError, match=rf"^builtins:\w+: fails on logits and targets of shape \(2, 5\): {reason}"):
+        check_loss(recipe, 5, have_weights=False)
 
 
 def divided(logits: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:

@@ -265,7 +265,7 @@ def test_where_epochs_are_short_states_are_fewer_and_training_goes_on_as_exactly
             trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[trouble])
         kept.append((newest_step(tmp_path / "run"), len(list((tmp_path / "run").glob("checkpoints/*")))))
     assert kept == [(5, 1), (5, 1)]
-    assert len((tmp_path / "run" / run_folder.LOG).read_text().splitlines()) == 2
+    assert len((tmp_path / "run" / run_folder.LOG).read_text(encoding="utf-8").splitlines()) == 2
     trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder)
     assert newest_step(tmp_path / "run") == 48
     assert_same(tmp_path / "run", calm)

@@ -46,8 +46,9 @@ def benchmark(
 
         print(modiste.benchmark("corruptions", ["runs/paper", "runs/sprint"], split="validation"))
     """
+    register(network)
     page = None if out is None else Path(out) / f"benchmark-{name}"
-    return _run([name], runs, settings, page, device=device, data_folder=data_folder, network=network)[0]
+    return _run([name], runs, settings, page, device=device, data_folder=data_folder)[0]
 
 
 def benchmark_all(
@@ -69,8 +70,9 @@ def benchmark_all(
         for one in modiste.benchmark_all("runs/sprint", split="validation", out="page"):
             print(one)
     """
+    register(network)
     page = None if out is None else Path(out) / "benchmark-all"
-    return _run(None, runs, settings, page, device=device, data_folder=data_folder, network=network)
+    return _run(None, runs, settings, page, device=device, data_folder=data_folder)
 
 
 def _run(
@@ -81,13 +83,11 @@ def _run(
     *,
     device: str,
     data_folder: Path | str | None,
-    network: Code | None,
 ) -> "tuple[Benchmark, ...]":
     """Run benchmarks, by default all, and write the page if its path, without an ending, is given."""
     from modiste.benchmarks.run import all_names, report_failures, run_benchmarks
     from modiste.benchmarks.settings import from_names
 
-    register(network)
     check_device(device)
     settings = from_names(values)
     if page is not None:  # before the test set is opened: what a page needs, and its place

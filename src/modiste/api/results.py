@@ -16,6 +16,7 @@ from modiste.errors import DataError, PhotoError, RecipeError
 from modiste.evaluation import assessment, comparison
 from modiste.evaluation.assessment import Assessment, Split, Weights
 from modiste.evaluation.comparison import Comparison
+from modiste.evaluation.predictions import check_path
 from modiste.evaluation.unfinished import check_possible, evaluate_unfinished, is_unfinished
 from modiste.machine import check_device
 from modiste.runs import run_folder
@@ -91,15 +92,15 @@ def evaluate(
         if images is None:
             check_data_alone(split, predictions, 1)
             return evaluate_on(folder, data, weights=weights, device=device)
-    return assessment.evaluate(
-        folder,
-        split=split,
-        weights=weights,
-        device=device,
-        data_folder=data_folder,
-        images=images,
-        predictions=predictions,
+    if predictions is not None:
+        check_path(predictions)
+    found = assessment.measure(
+        folder, split=split, weights=weights, device=device, data_folder=data_folder, images=images
     )
+    found = assessment.keep(found)
+    if predictions is not None:
+        found.write_predictions(predictions)
+    return found.assess()
 
 
 def evaluate_seeds(

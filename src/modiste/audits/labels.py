@@ -223,7 +223,7 @@ def _fitted(
     evidence: Float[Tensor, "n classes"], labels: Int64[Tensor, " n"]
 ) -> tuple[float, Float[Tensor, "n classes"]]:
     """Return the mean log-likelihood of the labels, and the probability of each class given evidence and label."""
-    counts = confident_joint(evidence, labels)
+    counts = confident_joint(evidence, labels)  # zeros stay: small counts in their place suspect more right labels
     for _ in range(ROUNDS):
         mislabelled = counts / counts.sum(0, keepdim=True).clamp(min=LEAST_COUNT)
         agreement = evidence * mislabelled[labels]

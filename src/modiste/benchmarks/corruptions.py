@@ -11,15 +11,13 @@ import torch
 from modiste.benchmarks.corrupted_images import CORRUPTIONS, SEVERITIES, every_corruption, grey
 from modiste.benchmarks.result import Figure, Findings, Published
 from modiste.benchmarks.settings import Settings
-from modiste.benchmarks.subjects import Subjects
-from modiste.data.dataset import ImageSet
+from modiste.benchmarks.subjects import Candidates, Subjects
 from modiste.display import Table, percent
 from modiste.evaluation.ensemble import seedless
 from modiste.evaluation.metrics import accuracy
 from modiste.evaluation.statistics import wilson_interval
 from modiste.recipes import named
 from modiste.recipes.recipe import Recipe
-from modiste.runs.run_folder import Run
 
 BASELINE = "paper"
 """The recipe whose errors the mean corruption error is relative to."""
@@ -36,9 +34,9 @@ Accuracies = Mapping[str, Sequence[float]]
 """Of one run: by kind, at each severity."""
 
 
-def check_runs(settings: Settings, runs: Sequence[Run], images: ImageSet) -> None:
+def check_runs(settings: Settings, candidates: Candidates) -> None:
     """Raise DataError if the images have several channels."""
-    grey(images.images.cpu().numpy())
+    grey(candidates.images.images.cpu().numpy())
 
 
 def measure(subjects: Subjects, settings: Settings) -> Findings:

@@ -4,7 +4,6 @@ The file of human labels is brought by whoever measures. Fashion-MNIST-H (Ishida
 Modiste neither ships nor downloads it: 10,000 rows of ten counts without a header, in the order of the test images.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,12 @@ from torch import Tensor
 
 from modiste.benchmarks.result import Figure, Findings, Published
 from modiste.benchmarks.settings import Settings
-from modiste.benchmarks.subjects import Subjects, share_by_class
-from modiste.data.dataset import ImageSet
+from modiste.benchmarks.subjects import Candidates, Subjects, share_by_class
 from modiste.display import Table, percent
 from modiste.errors import DataError, RecipeError, fault, reason_of, shown
 from modiste.evaluation.assessment import class_names
 from modiste.evaluation.calibration import fit_temperature
 from modiste.evaluation.statistics import wilson_interval
-from modiste.runs.run_folder import Run
 
 CLEAR = 0.9
 """People agree on an image if at least this share of them gave it the same class."""
@@ -87,10 +84,10 @@ def check(settings: Settings) -> None:
         )
 
 
-def check_runs(settings: Settings, runs: Sequence[Run], images: ImageSet) -> None:
+def check_runs(settings: Settings, candidates: Candidates) -> None:
     """Raise DataError if the file of human labels cannot be read, or does not fit the images."""
     assert settings.labels is not None
-    read_counts(settings.labels, len(images), len(class_names(runs[0])))
+    read_counts(settings.labels, len(candidates.images), len(class_names(candidates.runs[0])))
 
 
 def measure(subjects: Subjects, settings: Settings) -> Findings:

@@ -1,7 +1,6 @@
 """Training with wrong labels: the accuracy that a recipe keeps when a stated share of its training labels is wrong."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +11,8 @@ from torch import Tensor
 from modiste import machine
 from modiste.benchmarks.result import Figure, Findings
 from modiste.benchmarks.settings import Settings
-from modiste.benchmarks.subjects import Subjects
-from modiste.data.dataset import Development, ImageSet, shown_once, with_extra
+from modiste.benchmarks.subjects import Candidates, Subjects
+from modiste.data.dataset import Development, shown_once, with_extra
 from modiste.evaluation.inference import infer
 from modiste.evaluation.metrics import accuracy, confusion
 from modiste.evaluation.run_images import load_own_development
@@ -31,10 +30,13 @@ def check(settings: Settings) -> None:
     demand(0 < settings.share < 1, "share", "a number between 0 and 1, such as 0.2", settings.share)
 
 
-def check_runs(settings: Settings, runs: Sequence[Run], images: ImageSet) -> None:
-    """Raise RecipeError if a run learned from a teacher or from the weights of another run."""
-    for run in runs:
+def check_runs(settings: Settings, candidates: Candidates) -> None:
+    """Raise RecipeError if a run learned from a teacher or from another run's weights, or no label would be wrong."""
+    for run in candidates.runs:
         check_complete(run.recipe, "the benchmark noise")
+    for run in candidates.runs:
+        development = load_own_development(run, candidates.data_folder)
+        number_wrong(settings.share, len(shown_once(development.train, run.recipe.data)))
 
 
 def measure(subjects: Subjects, settings: Settings) -> Findings:
@@ -46,18 +48,22 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
 
     Raises:
         DataError: The images are missing or damaged.
-        RecipeError: A run learned from a teacher or from the weights of another run, which know the right labels; or
-            the share is so small that no label would be wrong.
         RunError: The folder of a new run holds another run.
         DivergedError, StoppedError, StorageError: As in training.
     """
-    check_runs(settings, subjects.found.runs, subjects.images)
     details = [_of_run(subjects, number, settings) for number in range(len(subjects))]
     return Findings(
         figures=tuple(_figures(one, len(subjects.found.labels)) for one in details),
         details=tuple(details),
         settings={"share": settings.share, "wrong": settings.wrong},
     )
+
+
+def number_wrong(share: float, labels: int) -> int:
+    """Return how many of so many labels become wrong; RecipeError if none does."""
+    number = round(share * labels)
+    demand(number > 0, "share", f"one that makes a label of {labels:,} wrong", share)
+    return number
 
 
 def wrong_labels(
@@ -74,9 +80,7 @@ def wrong_labels(
     Raises:
         RecipeError: No label would be wrong.
     """
-    number = round(share * len(labels))
-    demand(number > 0, "share", f"one that makes a label of {len(labels):,} wrong", share)
-    chosen = torch.randperm(len(labels), generator=draw)[:number]
+    chosen = torch.randperm(len(labels), generator=draw)[: number_wrong(share, len(labels))]
     others = chances.double().clone().fill_diagonal_(0)
     others[others.sum(1) == 0] = 1  # a class that is never confused gets any other class
     others.fill_diagonal_(0)

@@ -4,10 +4,11 @@ The measures are pure functions of the scores of both kinds of image; the score 
 higher. Equal scores count as half, as in scikit-learn.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import sqrt
 from pathlib import Path
 from statistics import mean
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from modiste.benchmarks.corrupted_images import smooth_patterns
 from modiste.benchmarks.draws import Draws
 from modiste.benchmarks.result import Figure, Findings, Published
 from modiste.benchmarks.settings import Settings
-from modiste.benchmarks.subjects import Subjects
+from modiste.benchmarks.subjects import Candidates, Subjects
 from modiste.data import sources
 from modiste.data.dataset import ImageSet, balanced_sample, shown_once
 from modiste.display import Table, percent
@@ -28,6 +29,7 @@ from modiste.errors import DataError, shown
 from modiste.evaluation.other_data import load_images
 from modiste.evaluation.out_of_distribution import run_detector
 from modiste.evaluation.out_of_distribution.features import DENSE, LOGITS, features
+from modiste.evaluation.out_of_distribution.novelty import Features, in_parts
 from modiste.evaluation.run_images import load_own_development
 from modiste.evaluation.statistics import NORMAL_95, wilson_interval
 from modiste.recipes.recipe import DataRecipe
@@ -52,7 +54,7 @@ PUBLISHED = (
         "network; the figure as an index of results has it, the paper itself was not at hand",
     ),
 )
-Features = Mapping[str, Float[Tensor, "n _"]]
+NONE_LOADED: Mapping[str, Tensor] = MappingProxyType({})
 Scores = dict[str, Float[Tensor, " _"]]
 """By the name of the score."""
 ACCEPTED = 0.95
@@ -65,10 +67,11 @@ def check(settings: Settings) -> None:
         sources.locate(path)
 
 
-def check_runs(settings: Settings, runs: Sequence[Run], images: ImageSet) -> None:
-    """Raise DataError if the images at one of the paths are damaged, or of another shape than those of the runs."""
+def check_runs(settings: Settings, candidates: Candidates) -> None:
+    """Load the images at the paths; DataError if some are damaged, or of another shape than those of the runs."""
+    images, prepared = candidates.images, _preparation(candidates.images, candidates.runs[0])
     for path in settings.against:
-        _load(path, tuple(images.images.shape[1:]), _preparation(images, runs[0]))
+        candidates.others[path] = _load(path, tuple(images.images.shape[1:]), prepared)
 
 
 def measure(subjects: Subjects, settings: Settings) -> Findings:
@@ -81,7 +84,7 @@ def measure(subjects: Subjects, settings: Settings) -> Findings:
     """
     images = subjects.images
     prepared = _preparation(images, subjects.found.runs[0])
-    others = other_images(images.images.cpu(), settings.against, prepared)
+    others = other_images(images.images.cpu(), settings.against, prepared, subjects.others)
     found = [_of_run(subjects, number, others) for number in range(len(subjects))]
     figures = tuple(_figures(one) for one in found)
     tables = [_table(str(run.folder), one) for run, one in zip(subjects.found.runs, found, strict=True)]
@@ -102,7 +105,10 @@ def whole_pictures(images: UInt8[Tensor, "n c h w"]) -> DataRecipe:
 
 
 def other_images(
-    images: UInt8[Tensor, "n c h w"], paths: tuple[str, ...], prepared: DataRecipe
+    images: UInt8[Tensor, "n c h w"],
+    paths: tuple[str, ...],
+    prepared: DataRecipe,
+    loaded: Mapping[str, UInt8[Tensor, "_ c h w"]] = NONE_LOADED,
 ) -> dict[str, UInt8[Tensor, "_ c h w"]]:
     """Return the sets of images of no class: those at the paths, and as many of noise, textures and checks as images.
 
@@ -110,6 +116,7 @@ def other_images(
         images: Images of the split.
         paths: Paths of other sets.
         prepared: Says what picture files at the paths become.
+        loaded: Images at some of the paths, if they are loaded.
 
     Raises:
         DataError: Images at a path are missing or damaged, or have another shape.
@@ -117,7 +124,9 @@ def other_images(
     short = [Path(path).name for path in paths]
     full = [f"./{path}" if path in MADE else path for path in paths]
     names = short if len({*short, *MADE}) == len(short) + len(MADE) else full
-    found = {name: _load(path, tuple(images.shape[1:]), prepared) for name, path in zip(names, paths, strict=True)}
+    shape = tuple(images.shape[1:])
+    sets = (loaded[path] if path in loaded else _load(path, shape, prepared) for path in paths)
+    found = dict(zip(names, sets, strict=True))
     count, channels, height, width = images.shape
     draws = Draws(machine.seed_for(0, "out-of-distribution"), 0, count)
     like = np.zeros((count, height, width), np.int32)
@@ -161,7 +170,7 @@ def _of_run(
 
     def scores(images: UInt8[Tensor, "n c h w"]) -> Scores:
         seen = features(model, images, precision)
-        return {IN_USE: detector.scores(seen).double(), **baselines(seen, known, labels)}
+        return {IN_USE: in_parts(detector.layers, seen, detector.scores).double(), **baselines(seen, known, labels)}
 
     inside = scores(subjects.images.images)
     return {name: _compared(inside, scores(images)) for name, images in others.items()}

@@ -9,12 +9,10 @@ from pathlib import Path
 from modiste.benchmarks import conformal, corruptions, human, noise, ood, robust
 from modiste.benchmarks.result import Benchmark, Findings, Published, RunFigures
 from modiste.benchmarks.settings import Settings
-from modiste.benchmarks.subjects import Subjects, open_subjects
-from modiste.data.dataset import ImageSet
+from modiste.benchmarks.subjects import Candidates, Subjects, open_subjects
 from modiste.errors import ModisteError, RecipeError, RunError
 from modiste.evaluation.comparison import groups_by_recipe
 from modiste.recipes.plain import nearest
-from modiste.runs.run_folder import Run
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Yardstick:
     measure: Callable[[Subjects, Settings], Findings]
     published: tuple[Published, ...] = ()
     check: Callable[[Settings], None] = lambda _: None
-    check_runs: Callable[[Settings, Sequence[Run], ImageSet], None] = lambda *_: None
+    check_runs: Callable[[Settings, Candidates], None] = lambda *_: None
 
 
 BENCHMARKS: dict[str, Yardstick] = {

@@ -1,6 +1,6 @@
 """The runs that a benchmark measures: their networks, the images of the split, and their logits on them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,25 @@ from modiste.evaluation.inference import infer
 from modiste.runs import run_folder
 from modiste.runs.run_folder import Run, open_run
 
-Check = Callable[[Sequence[Run], ImageSet], None]
+
+@dataclass(frozen=True)
+class Candidates:
+    """Finished runs with the same classes, before they are evaluated.
+
+    Attributes:
+        runs: The runs.
+        images: Images of the split.
+        data_folder: Folder of data that have moved; see ``load_dataset``.
+        others: Images of other sets by their path: what a check has loaded, so that it is not loaded again.
+    """
+
+    runs: Sequence[Run]
+    images: ImageSet
+    data_folder: Path | str | None
+    others: dict[str, UInt8[Tensor, "_ c h w"]] = field(default_factory=dict)
+
+
+Check = Callable[[Candidates], None]
 """Raises an error if a benchmark does not take these runs, or these images of the split."""
 
 
@@ -32,6 +50,7 @@ class Subjects:
         images: Images of the split.
         device: Where networks compute.
         data_folder: Folder of data that have moved; see ``load_dataset``.
+        others: See ``Candidates``.
     """
 
     found: MeasuredRuns
@@ -39,6 +58,7 @@ class Subjects:
     images: ImageSet
     device: torch.device
     data_folder: Path | str | None
+    others: Mapping[str, UInt8[Tensor, "_ c h w"]] = field(default_factory=dict)
     _models: dict[int, nn.Module] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -83,10 +103,11 @@ def open_subjects(
     if images.digests is not None:  # picture files, which every recipe prepares in its own way
         check_preparation(runs, (*PREPARATION, "decoder"))
     _check_measured(runs[0], split, images)
+    candidates = Candidates(runs, images, data_folder)
     for check in checks:
-        check(runs, images)
+        check(candidates)
     found = measure_runs(folders, split=split, device=device, data_folder=data_folder)
-    return Subjects(found, split, images, machine.choose_device(device), data_folder)
+    return Subjects(found, split, images, machine.choose_device(device), data_folder, candidates.others)
 
 
 def _check_measured(run: Run, split: Split, images: ImageSet) -> None:

@@ -83,6 +83,7 @@ def answer_catalogue(
         raise RecipeError(f"--shard-rows: expected at least 1, found {shard_rows}")
     check_paths([place])
     found = Place.at(place)
+    found.demand_pictures()  # before the folder of answers is made
     folder = None if data_folder is None else Path(data_folder)
     with storage.lock(out), Interruption() as interruption:
         plan = claim(out, found, digest_of(source), shard_rows, lambda: _onnx_for(source, folder, coverage), coverage)

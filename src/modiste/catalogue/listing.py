@@ -69,8 +69,17 @@ class Place:
             DataError: The list cannot be read.
             StorageError: The names are too many to sort in memory, and ``scratch`` cannot be written.
         """
+        return in_order(self._found(), scratch) if self.table is None else self._found()
+
+    def demand_pictures(self) -> None:
+        """Raise PhotoError if there are no pictures; DataError if the list cannot be read as far as its first path."""
+        if next(self._found(), None) is None:
+            raise PhotoError(f"{shown(self.table or self.root)}: no pictures; expected files such as .jpg or .png")
+
+    def _found(self) -> Iterator[bytes]:
+        """Yield the names as the folder, in no order, or the list has them."""
         if self.table is None:
-            return in_order(_below(self.root), scratch)
+            return _below(self.root)
         read = parquet.read_paths if self.table.suffix.lower() == ".parquet" else _csv_paths
         return map(os.fsencode, read(self.table))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from modiste.catalogue.listing import Place, hash_list, write_list
-from modiste.errors import PhotoError, RunError, StorageError, reason_of, shown
+from modiste.errors import RunError, StorageError, reason_of, shown
 from modiste.photo.preparation import VERSION
 from modiste.photo.segmentation import VARIABLE, choose_network
 from modiste.runs import storage
@@ -90,7 +90,7 @@ def claim(
 
     Raises:
         RunError: The folder holds answers of another model, list or segmentation network, or other files.
-        PhotoError: There are no pictures.
+        PhotoError: The folder of the pictures cannot be opened.
         DataError, StorageError: The list cannot be read, or not be written.
     """
     folder = out / FOLDER
@@ -103,8 +103,6 @@ def claim(
     _demand_empty(out)
     _clear(folder)
     digest, count = write_list(place.names(folder), folder, shard_rows)
-    if not count:
-        raise PhotoError(f"{shown(place.table or place.root)}: no pictures; expected files such as .jpg or .png")
     content, network = onnx()
     storage.write_bytes(folder / ONNX_FILE, content)
     plan = Plan(

@@ -5,6 +5,7 @@ itself: every picture can be read, and each part has as many as published. A dig
 another download must have the same one.
 """
 
+import contextlib
 import gzip
 import hashlib
 import re
@@ -20,7 +21,7 @@ from typing import IO
 
 from modiste.data.idx.download import OFFLINE_VARIABLE, Connection, fetch_file, is_offline
 from modiste.data.paths import clothing_folder, kind_at
-from modiste.errors import DataError, PhotoError, StorageError, fault, reason_of, shown
+from modiste.errors import DataError, FolderInUseError, PhotoError, StorageError, fault, reason_of, shown
 from modiste.photo.opening import open_photo
 from modiste.runs import storage
 
@@ -68,7 +69,7 @@ def fetch(
     connection: Connection = USUAL_CONNECTION,
     published: Mapping[str, int] = PUBLISHED,
 ) -> Fetched:
-    """Download the data set, unless it is there, and check it.
+    """Download the data set, unless it is there, and check it. What killed processes left there is deleted.
 
     Args:
         address: Address of the archive.
@@ -83,7 +84,10 @@ def fetch(
     """
     folder = fetched_folder()
     if kind_at(folder) == "folder":
-        return check(folder, published)
+        found = check(folder, published)
+        with contextlib.suppress(FolderInUseError, StorageError), storage.lock(folder.parent):
+            _delete_leftovers(folder.parent)
+        return found
     if is_offline():
         expected, remedy = "permission to use the network", f"unset it, {BY_HAND}"
         raise fault(folder, "no download", expected=expected, found=f"{OFFLINE_VARIABLE} set", remedy=remedy)
@@ -111,8 +115,7 @@ def _fetch_into(folder: Path, address: str, connection: Connection, published: M
 
     Whatever a killed process left there is deleted before.
     """
-    for leftover in folder.parent.glob(f"{UNFINISHED}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    _delete_leftovers(folder.parent)
     try:
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=UNFINISHED) as temporary:
             archive, unpacked = Path(temporary) / "archive.tar.gz", Path(temporary) / NAME
@@ -125,6 +128,12 @@ def _fetch_into(folder: Path, address: str, connection: Connection, published: M
             return check(folder, published)
         raise StorageError(f"{shown(folder)}: cannot be written ({reason_of(error)}); free space there") from error
     return replace(found, folder=folder)
+
+
+def _delete_leftovers(place: Path) -> None:
+    """Delete what killed processes left, while the lock of the folder is held."""
+    for leftover in place.glob(f"{UNFINISHED}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _checked(folder: Path, published: Mapping[str, int]) -> Fetched:
@@ -204,7 +213,7 @@ def _compare(digest: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         storage.write_text(path, digest + "\n")
         return
-    noted = path.read_text(errors="replace").strip()
+    noted = path.read_text(encoding="utf-8", errors="replace").strip()
     if noted != digest:
         raise fault(
             path,

@@ -17,7 +17,7 @@ from modiste.evaluation import metrics
 from modiste.evaluation.calibration import Bin, expected_calibration_error, reliability
 from modiste.evaluation.inference import infer
 from modiste.evaluation.metrics import ClassScores
-from modiste.evaluation.predictions import check_path, write_predictions
+from modiste.evaluation.predictions import write_predictions
 from modiste.evaluation.run_images import load_own_development
 from modiste.evaluation.statistics import wilson_interval
 from modiste.runs import run_folder
@@ -98,8 +98,6 @@ def evaluate(
     weights: Weights = "picked",
     device: str = "auto",
     data_folder: Path | str | None = None,
-    images: ImageSet | None = None,
-    predictions: Path | str | None = None,
 ) -> Assessment:
     """Evaluate a finished run on validation, or on the held-out test set.
 
@@ -118,22 +116,13 @@ def evaluate(
         device: Where the logits are computed.
         data_folder: Folder of Fashion-MNIST, or of data that have moved; see ``load_dataset``. Stored logits are
             accepted only if they belong to the images in that folder.
-        images: Images of the split, for a run on data in memory. Stored logits are accepted only if they belong to
-            these images.
-        predictions: A .csv, .npz or .parquet file to write with the prediction of every image; see
-            ``evaluation.predictions``.
 
     Raises:
-        RecipeError: There is no such split, there are no such weights, or ``predictions`` has another ending.
+        RecipeError: There is no such split, or there are no such weights.
         RunError: The run is unfinished or damaged, or the data are not those it was trained or evaluated on.
         DataError: The images are missing or damaged.
     """
-    if predictions is not None:
-        check_path(predictions)
-    found = keep(measure(folder, split=split, weights=weights, device=device, data_folder=data_folder, images=images))
-    if predictions is not None:
-        write_predictions(predictions, found.measured.logits, found.measured.labels, class_names(found.run))
-    return found.assess()
+    return keep(measure(folder, split=split, weights=weights, device=device, data_folder=data_folder)).assess()
 
 
 @dataclass(frozen=True)
@@ -153,6 +142,10 @@ class Measurement:
     weights: Weights
     measured: Measured
     is_new: bool = False
+
+    def write_predictions(self, path: Path | str) -> None:
+        """Write a file with the prediction of every image; arguments and errors as for ``write_predictions``."""
+        write_predictions(path, self.measured.logits, self.measured.labels, class_names(self.run))
 
     def assess(self) -> Assessment:
         """Return the measures of these logits."""
@@ -176,7 +169,6 @@ def measure(
     device: str = "auto",
     data_folder: Path | str | None = None,
     images: ImageSet | None = None,
-    identified: bool = False,
 ) -> Measurement:
     """Return the logits of a finished run, stored or computed; see ``evaluate``. Nothing is stored or counted.
 
@@ -186,14 +178,13 @@ def measure(
         weights: ``picked``, ``last`` or ``snapshots``.
         device: Where the logits are computed.
         data_folder: See ``evaluate``.
-        images: See ``evaluate``.
-        identified: Whether the result must identify its images. Earlier versions of Modiste did not store that; the
-            images are then loaded.
+        images: Images of the split, for a run on data in memory. Stored logits are accepted only if they belong to
+            these images.
     """
     run = open_run(folder)
     name = run_folder.logits_name(split, weights)
     found = stored = run.measured(split, weights) if run_folder.is_listed(run, name) else None
-    if found is None or data_folder is not None or images is not None or (identified and not found.images):
+    if found is None or data_folder is not None or images is not None:
         measured = load_split(run, split, data_folder) if images is None else images
         found = _matched(run, stored, measured, split) or _infer(run, measured, weights, device)
     is_new = stored is None or found.logits is not stored.logits

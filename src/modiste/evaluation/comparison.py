@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 from modiste.display import Displayed, Table, percent
 from modiste.errors import RunError
 from modiste.evaluation.assessment import Split, Weights
-from modiste.evaluation.ensemble import MeasuredRuns, kept, measure_all, seedless
+from modiste.evaluation.ensemble import MeasuredRuns, measure_runs, seedless
 from modiste.evaluation.statistics import Difference, crossed_difference, mean_interval, paired_difference, spread
 from modiste.evaluation.two_samples import holm
 from modiste.recipes.plain import differences, flatten, to_plain
@@ -173,9 +174,9 @@ def compare(
     _check_sides(runs)  # before the test set is opened
     if len(groups_by_recipe(runs)[0]) < len(runs):
         mean_interval((0.0, 1.0))  # needs SciPy: an error now, and not after the test set has been counted
-    found = measure_all(paths, split=split, weights=weights, device=device, data_folder=data_folder)
-    _check_sides(runs, len(found[0].measured.labels))
-    return compare_measured(kept(found), split)
+    check = partial(_check_sides, runs)
+    found = measure_runs(paths, split=split, weights=weights, device=device, data_folder=data_folder, check=check)
+    return compare_measured(found, split)
 
 
 def compare_measured(found: MeasuredRuns, split: Split) -> Comparison:

@@ -1,8 +1,9 @@
 """Several finished runs on the same images: each by itself with their mean, or the ensemble of their probabilities."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,17 @@ from modiste.data.locations import FASHION_MNIST
 from modiste.display import Displayed, Table, percent
 from modiste.errors import RunError
 from modiste.evaluation import metrics
-from modiste.evaluation.assessment import Assessment, Measurement, Split, Weights, assess, class_names, keep, measure
+from modiste.evaluation.assessment import (
+    Assessment,
+    Measurement,
+    Split,
+    Weights,
+    assess,
+    class_names,
+    keep,
+    load_split,
+    measure,
+)
 from modiste.evaluation.predictions import check_path, write_predictions
 from modiste.evaluation.statistics import Spread, mean_interval, spread
 from modiste.recipes.plain import differences
@@ -210,35 +221,21 @@ def measure_runs(
     weights: Weights = "picked",
     device: str = "auto",
     data_folder: Path | str | None = None,
+    check: Callable[[int], None] = lambda _: None,
 ) -> MeasuredRuns:
-    """Evaluate finished runs on the same images; arguments and errors as for ``evaluate_together``."""
-    return kept(measure_all(folders, split=split, weights=weights, device=device, data_folder=data_folder))
+    """Evaluate finished runs on the same images; arguments and errors as for ``evaluate_together``.
 
-
-def measure_all(
-    folders: Sequence[Path | str],
-    *,
-    split: Split = "validation",
-    weights: Weights = "picked",
-    device: str = "auto",
-    data_folder: Path | str | None = None,
-) -> list[Measurement]:
-    """Return the logits of finished runs on the same images; arguments and errors as for ``evaluate_together``.
-
-    Those on test are neither stored nor counted; ``kept`` does that, once nothing is left that could be refused.
+    ``check`` is called with the number of images, before logits on test are stored and counted; it may raise an error.
     """
     found = list[Measurement]()
     for folder in folders:
-        one = measure(
-            folder, split=split, weights=weights, device=device, data_folder=data_folder, identified=len(folders) > 1
-        )
+        find = partial(measure, folder, split=split, weights=weights, device=device, data_folder=data_folder)
+        one = find()
+        if len(folders) > 1 and not one.measured.images:  # an earlier version did not store which images these are of
+            one = find(images=load_split(one.run, split, data_folder))
         found.append(one if split == "test" else keep(one))
     _check_same(found)
-    return found
-
-
-def kept(found: Sequence[Measurement]) -> MeasuredRuns:
-    """Store the logits of all runs, count the evaluations on test, and return them as one."""
+    check(len(found[0].measured.labels))
     return _together([keep(one) for one in found])
 
 

@@ -29,7 +29,7 @@ AHEAD = 2 * BATCH
 """Pictures that are prepared, or waiting for it, while the network answers."""
 NOT_FINITE = "the network gives no finite numbers for this picture; expected a file that modiste export wrote"
 NONE = "none"
-"""The answer for a picture that shows none of the classes."""
+"""The answer for a picture that shows none of the classes, unless a class has this name."""
 IDX_SUFFIXES = ("idx3-ubyte", ".idx")
 
 
@@ -83,8 +83,13 @@ class FileAnswer:
 
     @property
     def answer(self) -> str:
-        """The most probable class, NONE for a novel picture; empty if the picture was refused."""
-        return NONE if self.is_novel else self.nearest
+        """The most probable class; empty if the picture was refused.
+
+        Of a novel picture it is NONE, or ``none of the 3 classes`` if a class has that name.
+        """
+        if not self.is_novel:
+            return self.nearest
+        return self._none if NONE in dict(self.probabilities) else NONE
 
     @property
     def advice(self) -> str:
@@ -103,7 +108,11 @@ class FileAnswer:
     def verdict(self) -> str:
         """The most probable class of a picture that could be read; the nearest class, named as such, of a novel one."""
         name, _ = self.probabilities[0]
-        return f"none of the {len(self.probabilities)} classes; nearest {name}" if self.is_novel else name
+        return f"{self._none}; nearest {name}" if self.is_novel else name
+
+    @property
+    def _none(self) -> str:
+        return f"none of the {len(self.probabilities)} classes"
 
 
 def answers(

@@ -33,7 +33,7 @@ def _import_matplotlib() -> None:
     wanted = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
     try:
         import matplotlib.figure
-        import matplotlib.image  # imports Pillow, which writes PNG files
+        import matplotlib.image  # noqa: F401 - imports Pillow, which writes PNG files
     finally:
         if wanted is not None:
             os.environ["MPLBACKEND"] = wanted

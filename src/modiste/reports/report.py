@@ -94,7 +94,7 @@ def _write_unfinished(
         raise RunError(f"{folder}: has not finished its first epoch, and a report needs one; continue its training")
     done = f"epoch {len(run.history)} of {run.recipe.epochs}"
     logging.getLogger(__name__).warning("%s has not finished: the report shows it after %s", folder, done)
-    storage.write_text(path, render(run, development, title=title, author=author))
+    storage.write_text(path, render(run, _each_once(run, development), title=title, author=author))
     return path
 
 
@@ -130,12 +130,17 @@ def load_images(run: Run, data_folder: Path | None, data: Any = None) -> Develop
     """Load the run's images, each training image once; RunError if the validation labels are not those of the run."""
     if data is not None:
         development = load_same_development(run.recipe, run.load_info().fingerprint, run.folder, data=data)
-        return replace(development, train=shown_once(development.train, run.recipe.data))
+        return _each_once(run, development)
     development = development_of(run, data_folder)
     if not run.measured().labels.equal(development.validation.labels):
         raise RunError(
             f"{run.folder}: the data found are not those it was trained on; restore them or use --data-folder"
         )
+    return _each_once(run, development)
+
+
+def _each_once(run: Run, development: Development) -> Development:
+    """Return the images without the repeats that an epoch shows."""
     return replace(development, train=shown_once(development.train, run.recipe.data))
 
 

@@ -55,7 +55,7 @@ def available_cores() -> set[int]:
 def idle_seconds(cores: set[int]) -> float | None:
     """Return the idle time of these cores since the system started, summed, in seconds; None without ``/proc/stat``."""
     try:
-        lines = [line.split() for line in STAT.read_text().splitlines()]
+        lines = [line.split() for line in STAT.read_text(encoding="utf-8").splitlines()]
     except OSError:
         return None
     wanted = {f"cpu{number}" for number in cores}

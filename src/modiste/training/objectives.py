@@ -67,8 +67,11 @@ def objective_of(recipe: Recipe) -> Objective:
 
 
 def takes_weights(loss: Callable[..., Tensor]) -> bool:
-    """Return whether a loss has a third parameter, for the weights of the images."""
-    parameters = inspect.signature(loss).parameters.values()
+    """Return whether a loss has a third parameter, for the weights of the images; no if Python cannot tell."""
+    try:
+        parameters = inspect.signature(loss).parameters.values()
+    except (TypeError, ValueError):  # not callable, or compiled code such as torch.dist
+        return False
     return len([one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]) > 2
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 GUARD = Path(__file__).parents[2] / "guard" / "sitecustomize.py"
-exec(GUARD.read_text(), {"__name__": "guard"})
+exec(GUARD.read_text(encoding="utf-8"), {"__name__": "guard"})
 plain_import = builtins.__import__
 
 

@@ -4,7 +4,7 @@ What the training allows, the detector allows: mirror images have means of their
 augmentation and with what a photo and its preparation change count as images of the classes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -21,7 +21,15 @@ from modiste.evaluation.out_of_distribution import boundary
 from modiste.evaluation.out_of_distribution.acceptance import RATES, USUAL_RATE, Acceptance
 from modiste.evaluation.out_of_distribution.boundary import Boundary, Energy, separate
 from modiste.evaluation.out_of_distribution.features import LOGITS, features
-from modiste.evaluation.out_of_distribution.novelty import Layer, Novelty, joined, largest_distances, raw_scores
+from modiste.evaluation.out_of_distribution.novelty import (
+    Features,
+    Layer,
+    Novelty,
+    in_parts,
+    joined,
+    largest_distances,
+    raw_scores,
+)
 from modiste.recipes.recipe import AugmentationRecipe, ByClassRecipe, Precision, Recipe
 
 KNOWN = 1 - USUAL_RATE
@@ -42,8 +50,6 @@ ALTERED_SHARE = 0.2
 """Weight of the altered images in the covariance."""
 WIDEST_LAYER = 1024
 """Largest number of features of a layer whose distances are computed."""
-MOST_DIFFERENCES = 2**27
-"""Largest number of features in the differences of images and means that are computed together: 1 GiB, twice."""
 SHRINKAGE = 1e-3
 """Added to the covariance's diagonal, as a share of its mean: directions without variance have little weight."""
 LEAST_VARIANCE, TINY = 1e-8, 1e-12
@@ -53,8 +59,6 @@ ROUNDING = 1e-3
 LEAST_SCALE, LEAST_MEAN, LEAST_THRESHOLD = 1.0, 0.01, 0.1
 """Lower bounds of divisors, so that rounding errors do not count when images do not differ."""
 UNCHANGED, ALIKE = AugmentationRecipe(), ByClassRecipe()
-
-Features = Mapping[str, Float[Tensor, "n _"]]
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,7 @@ def learn(
     if (extra := development.extra) and (shows := extra.held_back.shows_a_class).any():
         setting.append(features(model, extra.held_back.images[shows], precision))
     *scores, measured = (
-        _in_parts(layers, one, lambda some: raw_scores(layers, plane, some)) for one in (*setting, others)
+        in_parts(layers, one, lambda some: raw_scores(layers, plane, some)) for one in (*setting, others)
     )
     return _with_thresholds(layers, plane, scores, measured)
 
@@ -244,24 +248,8 @@ def _layer(
     # Laid out as when it is read from a file: another layout would change the last digit of a score.
     whitening = torch.linalg.cholesky(torch.linalg.inv(covariance)).float().contiguous()
     layer = Layer(name, means, whitening, 1.0)
-    distances = _in_parts([layer], {name: others}, lambda some: layer.distances(some[name]))
+    distances = in_parts([layer], {name: others}, lambda some: layer.distances(some[name]))
     return replace(layer, scale=max(torch.quantile(distances, KNOWN).item(), LEAST_SCALE))
-
-
-def _in_parts(
-    layers: Sequence[Layer], seen: Features, compute: Callable[[Features], Float[Tensor, " k"]]
-) -> Float[Tensor, " n"]:
-    """Return a number for each image, computed for some images at a time: distances to many means take gigabytes.
-
-    Args:
-        layers: Layers whose distances are computed.
-        seen: Features of the images.
-        compute: Returns a number for each of some images, from their features.
-    """
-    images = len(seen[layers[0].name])
-    count = max(1, MOST_DIFFERENCES // max(layer.means.numel() for layer in layers))
-    starts = range(0, max(images, 1), count)
-    return torch.cat([compute({name: one[start : start + count] for name, one in seen.items()}) for start in starts])
 
 
 def _scatter(away: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
@@ -271,7 +259,7 @@ def _scatter(away: Float[Tensor, "n d"]) -> Float[Tensor, "d d"]:
 
 def _with_mean_one(layers: list[Layer], others: Features) -> tuple[Layer, ...]:
     """Rescale the layers so that the largest distance of an image in ``others`` is 1 on average."""
-    distances = _in_parts(layers, others, lambda some: largest_distances(layers, some))
+    distances = in_parts(layers, others, lambda some: largest_distances(layers, some))
     mean = max(distances.mean().item(), LEAST_MEAN)
     return tuple(replace(layer, scale=layer.scale * mean) for layer in layers)
 

@@ -8,7 +8,7 @@ training taught the network images of no class, it is the energy of the logits i
 ``Answers`` computes logits, probabilities and the score in one pass, for the predictor and for exported files.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -32,6 +32,10 @@ DRAWINGS = Path(__file__).with_name("drawings.idx3-ubyte.gz")
 """400 silhouettes of the ten classes as the network sees them, written by ``benchmarks/drawing_record.py --write``."""
 ACCEPTED = 0.96
 """Share of them that the limit of drawings accepts. Of other drawings it should accept 95 in a hundred."""
+MOST_DIFFERENCES = 2**27
+"""Largest number of features in the differences of images and means that are computed together: 1 GiB, twice."""
+Features = Mapping[str, Float[Tensor, "n _"]]
+"""Features by layer, as ``watched`` records them."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +82,11 @@ class Novelty:
     images: int
     acceptance: Acceptance | None = None
 
-    def scores(self, seen: Mapping[str, Float[Tensor, "n _"]]) -> Float[Tensor, " n"]:
+    def scores(self, seen: Features) -> Float[Tensor, " n"]:
         """Return the novelty of each image, at least 0; above 1 the image is out of distribution.
 
         Args:
-            seen: Features by layer, as ``watched`` records them.
+            seen: Features of the images.
         """
         return (raw_scores(self.layers, self.boundary, seen) / self.threshold).clamp(min=0)
 
@@ -106,21 +110,35 @@ class Novelty:
         return replace(self, threshold=self.threshold * limit, false_alarms=measured, acceptance=acceptance)
 
 
-def raw_scores(
-    layers: Sequence[Layer], boundary: Boundary | Energy, seen: Mapping[str, Float[Tensor, "n _"]]
-) -> Float[Tensor, " n"]:
+def raw_scores(layers: Sequence[Layer], boundary: Boundary | Energy, seen: Features) -> Float[Tensor, " n"]:
     """Return each image's score before it is divided by the threshold."""
     by_energy = isinstance(boundary, Energy)
     place = seen[LOGITS] if by_energy else joined(seen, [layer.name for layer in layers])
     return largest_distances(layers, seen) + boundary.heights(place)
 
 
-def largest_distances(layers: Sequence[Layer], seen: Mapping[str, Float[Tensor, "n _"]]) -> Float[Tensor, " n"]:
+def largest_distances(layers: Sequence[Layer], seen: Features) -> Float[Tensor, " n"]:
     """Return the largest of the layers' distances for each image."""
     return torch.stack([layer.distances(seen[layer.name]) for layer in layers]).amax(0)
 
 
-def joined(seen: Mapping[str, Float[Tensor, "n _"]], names: Sequence[str]) -> Float[Tensor, "n d"]:
+def in_parts(
+    layers: Sequence[Layer], seen: Features, compute: Callable[[Features], Float[Tensor, " k"]]
+) -> Float[Tensor, " n"]:
+    """Return a number for each image, computed for some images at a time: distances to many means take gigabytes.
+
+    Args:
+        layers: Layers whose distances are computed.
+        seen: Features of the images.
+        compute: Returns a number for each of some images, from their features.
+    """
+    images = len(seen[layers[0].name])
+    count = max(1, MOST_DIFFERENCES // max(layer.means.numel() for layer in layers))
+    starts = range(0, max(images, 1), count)
+    return torch.cat([compute({name: one[start : start + count] for name, one in seen.items()}) for start in starts])
+
+
+def joined(seen: Features, names: Sequence[str]) -> Float[Tensor, "n d"]:
     """Return the concatenated features of these layers."""
     return torch.cat([seen[name] for name in names], dim=1)
 
