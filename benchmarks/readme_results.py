@@ -4,7 +4,7 @@
 
 ``records/README.md`` has every test accuracy that a record states, and the first entries of its list of claims. The
 README has the ten of ``CHOSEN``. `modiste recipes` has the first of each named recipe, in the order of ``FIRST``, and
-counts the parameters of its network.
+counts the parameters of its network, frozen or not.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from modiste.evaluation.statistics import mean_interval, wilson_interval
-from modiste.models.registry import Task, build_model, count_parameters
+from modiste.models.registry import Task, build_model
 from modiste.recipes import claims
 from modiste.recipes.named import RECIPES
 from modiste.recipes.recipe import Recipe
@@ -167,11 +167,12 @@ def recipe_figures(results: dict[tuple[str, str], dict[str, Any]]) -> dict[str, 
 
 
 def parameters(recipe: Recipe) -> int:
-    """Return the number of trainable parameters of a recipe's network for ten classes, built without memory."""
+    """Return the number of parameters of a recipe's network for ten classes, frozen or not, built without memory."""
     side, channels = recipe.data.side, 3 if recipe.data.colour else 1
     names = tuple(map(str, range(10)))
     with torch.device("meta"):
-        return count_parameters(build_model(recipe.model, Task(image_shape=(channels, side, side), class_names=names)))
+        model = build_model(recipe.model, Task(image_shape=(channels, side, side), class_names=names))
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 if __name__ == "__main__":

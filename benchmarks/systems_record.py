@@ -162,10 +162,11 @@ def as_markdown(record: Content) -> str:
 One line per recipe, trained on the real Fashion-MNIST with the recipe's own settings. Each run is measured once on the
 10,000 test images, with the weights of the epoch selected on validation or of the last epoch, as its recipe says.
 Validation images are not trained on: 10,000 of the 60,000 training images. They are 2,000 for recipes that were
-developed with 10,000 and select no epoch. n is the number of seeds; the interval of a single run is Wilson's. The sixth
-column compares the first seed with a run of `paper`, seed 0, on the same images: the difference in points with its 95 %
-interval, and McNemar's exact p. It is empty if there was no such run. Time and machine are those of the first seed.
-Last made by
+developed with 10,000 and select no epoch. Parameters are those that training with labels changes: of `dbn-frozen` the
+readout alone, without the stack that was trained before. n is the number of seeds; the interval of a single run is
+Wilson's. The sixth column compares the first seed with a run of `paper`, seed 0, on the same images: the difference in
+points with its 95 % interval, and McNemar's exact p. It is empty if there was no such run. Time and machine are those
+of the first seed. Last made by
 `{record["command"]}`.
 
 | recipe | parameters | n | test accuracy | validation | against `paper` | epochs | training | on | claim |

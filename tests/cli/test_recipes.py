@@ -49,6 +49,13 @@ def test_figures_are_known_of_every_recipe_and_no_other() -> None:
     assert measured()["sprint"].parameters == count_parameters(build_model(named.get("sprint").model, task))
 
 
+def test_frozen_parameters_count_in_every_recipe() -> None:
+    """The network of one freezes its own stack; those of the others are frozen by the recipe."""
+    stack, readout = 28 * 28 * 2048 + 2048, 2048 * 10 + 10
+    assert measured()["dbn-frozen"].parameters == stack + readout
+    assert measured()["backbone-linear"].parameters == measured()["backbone-tuned"].parameters > 3_000_000
+
+
 @pytest.mark.parametrize("name", named.RECIPES)
 def test_a_description_has_claims_settings_and_a_guide(printed, name: str) -> None:
     recipe, text = named.get(name), printed(name)

@@ -1,5 +1,6 @@
 """DropConnect against real masks, and without dropping against a dense layer."""
 
+import pytest
 import torch
 
 from modiste.models.dropconnect import DropConnect
@@ -47,7 +48,24 @@ def test_without_dropping_it_is_a_dense_layer():
 
 
 def test_a_rate_of_less_than_a_byte_can_hold_drops_nothing():
-    for rate, kept in ((0.001, True), (0.999, False)):
-        layer = DropConnect(12, 5, rate=rate, samples=8)
-        layer.generator = generator(5)
-        assert (layer._mask(3, 5, 12) == kept).all()
+    layer = DropConnect(12, 5, rate=0.001, samples=8)
+    x = torch.randn(3, 12, generator=generator()).requires_grad_()
+    for training in (True, False):
+        found = layer.train(training)(x)
+        assert torch.equal(found, torch.relu(layer.linear(x)))
+        assert torch.autograd.grad(found.sum(), x)[0].isfinite().all()
+
+
+@pytest.mark.parametrize(("rate", "kept"), [(0.5, 128), (0.7, 77), (0.99, 3), (0.995, 1), (0.999, 1)])
+def test_evaluation_assumes_the_rate_that_training_draws(rate: float, kept: int):
+    """Masks are drawn from bytes: the share of weights kept is a multiple of 1/256, and never 0."""
+    layer = DropConnect(1, 1, rate=rate, samples=8)
+    torch.nn.init.ones_(layer.linear.weight)
+    torch.nn.init.zeros_(layer.linear.bias)
+    layer.generator = generator(5)
+    share, count = kept / 256, 200_000
+    drawn = layer._mask(count, 1, 1).float().mean().item()
+    assert abs(drawn - share) < 6 * (share * (1 - share) / count) ** 0.5
+    mean, variance = layer.moments(torch.ones(1, 1))
+    assert mean.item() == share
+    assert variance.item() == share * (1 - share)

@@ -393,6 +393,10 @@ class TestBatchNorm:
         for (name, tensor), its in zip(ours.state_dict().items(), theirs.state_dict().values(), strict=True):
             assert torch.equal(tensor, its), name
 
+    def test_epsilon_is_that_of_keras(self) -> None:
+        model = build_model(CNNRecipe(batch_norm=True), FASHION)
+        assert {layer.eps for layer in model.modules() if isinstance(layer, layers.BatchNorm)} == {1e-3}
+
     def test_a_training_batch_is_normalised_as_by_torch(self) -> None:
         ours, theirs = layers.BatchNorm2d(3), nn.BatchNorm2d(3)
         images = torch.rand(4, 3, 5, 5)
@@ -434,9 +438,17 @@ class TestBatchNorm:
                 assert not (layer.running_var == 1).any(), name
 
 
-def test_channels_last_changes_no_value() -> None:
+def test_a_network_is_channels_last_and_that_changes_no_value() -> None:
     recipe = named.paper().model
     model, images = build_model(recipe, FASHION).eval(), images_for(FASHION)
     plain = build_model(recipe, FASHION).eval().to(memory_format=torch.contiguous_format)
+    assert all(layouts := are_channels_last(model))
+    assert layouts
+    assert not all(are_channels_last(plain))
     assert_rounded(model(images), plain(images), model)
-    assert layers.BATCH_NORM_EPSILON == 1e-3
+
+
+def are_channels_last(model: nn.Module) -> list[bool]:
+    """Tell it of each parameter with four axes."""
+    kernels = [parameter for parameter in model.parameters() if parameter.ndim == 4]
+    return [kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels]

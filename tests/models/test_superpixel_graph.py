@@ -160,6 +160,17 @@ def test_half_precision_changes_no_region() -> None:
     assert all(torch.equal(getattr(graph, name), getattr(exact_graph, name)) for name in vars(graph))
 
 
+def test_places_are_multiples_of_a_cell_in_images_of_any_shape() -> None:
+    """Of a constant image the regions are the grid's cells, here four pixels a side."""
+    for height, width in ((12, 12), (8, 24), (24, 8)):
+        recipe = SuperpixelGraphRecipe(regions=height * width // 16, channels=8, heads=2, neighbours=5)
+        network = SuperpixelGraph(recipe, image_shape=(1, height, width), classes=3)
+        _, graph = network.read(torch.full((1, 1, height, width), 0.3))
+        beside = graph.between[:, 1:][graph.touching[:, 1:]]
+        torch.testing.assert_close(beside[:, 2], torch.ones(len(beside)))
+        torch.testing.assert_close(beside[:, :2].abs().sum(1), torch.ones(len(beside)))
+
+
 @pytest.mark.parametrize("height", [28, 30])
 def test_flipped_images_have_flipped_regions(height: int) -> None:
     """Where no pixel lies equally near to two centres: the first of them is taken, and flipping swaps them."""

@@ -47,7 +47,7 @@ def test_how_claims_are_written() -> None:
 
 @pytest.mark.parametrize("record", ["paper", "speed", "gpu", "systems"])
 def test_the_records_state_the_claims_of_the_table(record: str) -> None:
-    for result in json.loads((RECORDS / record / "record.json").read_text())["results"]:
+    for result in json.loads((RECORDS / record / "record.json").read_text(encoding="utf-8"))["results"]:
         name = result["recipe"].split(",")[0]
         claim = {"speed": on_cores, "gpu": on_gpu}.get(record, lambda name: None)(name)
         wanted = describe([claim] if claim else without_time(name))

@@ -94,7 +94,7 @@ class TestEveryNamedRecipe:
     def test_through_a_file_and_back(self, name: str, suffix: str, tmp_path: Path) -> None:
         recipe, path = RECIPES[name](), tmp_path / f"recipe{suffix}"
         plain = to_plain(recipe)
-        path.write_text(as_toml(plain) if suffix == ".toml" else json.dumps(plain))
+        path.write_text(as_toml(plain) if suffix == ".toml" else json.dumps(plain), encoding="utf-8")
         assert load(path) == recipe
 
     def test_equal_recipes_have_equal_hashes(self, name: str) -> None:

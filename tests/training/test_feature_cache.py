@@ -16,7 +16,14 @@ from commands_and_data import PROGRAMS
 from modiste.errors import StorageError
 from modiste.models.registry import Task, build_model
 from modiste.recipes import own_code
-from modiste.recipes.networks import CNNRecipe, OwnNetworkRecipe
+from modiste.recipes.networks import (
+    CNNRecipe,
+    DropConnectRecipe,
+    ModelRecipe,
+    OwnNetworkRecipe,
+    PatchGraphRecipe,
+    SuperpixelGraphRecipe,
+)
 from modiste.recipes.recipe import Recipe
 from modiste.system.processes import Interruption
 from modiste.training.tracking import Listener
@@ -107,6 +114,29 @@ def test_whatever_differs_is_computed(computed: Computed, monkeypatch: pytest.Mo
     calls = len(computed)
     found()
     assert len(computed) == calls + BATCHES
+
+
+PATCHES, REGIONS = PatchGraphRecipe(channels=8, blocks=1), SuperpixelGraphRecipe(channels=8, heads=2, blocks=1)
+DROPPED = DropConnectRecipe(filters=(4,), hidden=8, samples=4)
+
+
+@pytest.mark.parametrize(
+    ("network", "other"),
+    [
+        (PATCHES, replace(PATCHES, neighbours=3)),
+        (REGIONS, replace(REGIONS, neighbours=3)),
+        (REGIONS, replace(REGIONS, compactness=0.01)),
+        (REGIONS, replace(REGIONS, iterations=1)),
+        (DROPPED, replace(DROPPED, rate=0.75)),
+    ],
+    ids=["patch-graph neighbours", "superpixel-graph neighbours", "compactness", "iterations", "dropconnect rate"],
+)
+def test_a_network_of_other_fields_and_the_same_weights_has_its_own_features(
+    network: ModelRecipe, other: ModelRecipe
+) -> None:
+    """No layer shows these fields, and they change the shape of no weight."""
+    first = found(IMAGES[:20], replace(RECIPE, model=network))
+    assert not torch.equal(found(IMAGES[:20], replace(RECIPE, model=other)), first)
 
 
 class Net(nn.Module):

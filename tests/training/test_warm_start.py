@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from modiste.runs.run_folder import PretrainingRow
 from modiste.system.processes import Interruption
 from modiste.training.tracking import Listener
 from modiste.training.warm_start.progress import Progress, biased_head, linear_head
-from modiste.training.warm_start.warm_starts import PATCH_PIXELS, WARM_STARTS, sample
+from modiste.training.warm_start.warm_starts import PATCH_PIXELS, WARM_STARTS, patches, sample
 
 TASK = Task(image_shape=(1, 4, 4), class_names=("a", "b", "c"))
 
@@ -104,6 +105,15 @@ def test_a_last_layer_that_does_not_do_is_said_with_the_field(field: str, need: 
             need(unbiased, field)
     else:
         assert need(unbiased, field) is unbiased.head
+
+
+def test_the_last_layer_is_the_one_called_head_and_no_other() -> None:
+    """Layers whose names end alike may be registered before it."""
+    layers = OrderedDict(aux_head=nn.Linear(4, 3), attention_head=nn.Sequential(), head=nn.Linear(4, 2))
+    assert linear_head(nn.Sequential(OrderedDict(network=nn.Sequential(layers))), "test") is layers["head"]
+    twice = nn.Sequential(OrderedDict(block=nn.Sequential(OrderedDict(head=nn.Linear(4, 4))), head=nn.Linear(4, 2)))
+    with pytest.raises(RecipeError, match=r"^test needs .* with one layer called head, found block\.head, head$"):
+        linear_head(twice, "test")
 
 
 def test_contrastive_divergence_trains_the_stack_alone_and_follows_the_seed(tiny_folder: Path) -> None:
@@ -221,6 +231,49 @@ def test_patches_come_from_fewer_images_where_these_are_large(count: int) -> Non
         found = sample(pixel.expand(count, 3, side, side))
         assert 1 <= len(found) <= PATCH_PIXELS // side**2
         assert len(found) == count or 2 * len(found) * side**2 > PATCH_PIXELS
+
+
+class Padded(nn.Module):
+    """A network of the user's own, whose first convolution may go unused."""
+
+    def __init__(self, convolution: nn.Conv2d, *, is_used: bool = True) -> None:
+        super().__init__()
+        self.convolution, self.is_used = convolution, is_used
+        self.head = nn.Linear(convolution.in_channels, 2)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if self.is_used:
+            self.convolution(images)
+        logits: torch.Tensor = self.head(images.mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": "same"},
+        {"padding": "same", "dilation": 2},
+        {"padding": "valid"},
+        {"padding": (1, 2), "stride": 2},
+        {"padding": 1, "padding_mode": "reflect"},
+        {"padding": "same", "padding_mode": "circular"},
+    ],
+    ids=str,
+)
+def test_patches_are_what_the_convolution_sees_however_it_pads(options: dict[str, Any]) -> None:
+    convolution = nn.Conv2d(2, 4, (3, 5), bias=False, **options)
+    images = torch.rand(5, 2, 9, 12, generator=torch.Generator().manual_seed(0))
+    found = patches(Padded(convolution), convolution, images) @ convolution.weight.flatten(1).T
+    expected = convolution(images).flatten(2).transpose(1, 2).flatten(0, 1)
+    torch.testing.assert_close(found, expected)
+
+
+def test_whitening_needs_a_first_convolution_that_is_used_and_has_room() -> None:
+    unused = Padded(nn.Conv2d(2, 8, 3), is_used=False)
+    with pytest.raises(RecipeError, match=r"whitening needs a network that uses its first convolution$"):
+        warm(unused, photographs(), recipe_of("whitening"))
+    with pytest.raises(RecipeError, match=r"whitening needs a first convolution with at least 2 filters, found 1$"):
+        warm(build_model(SprintRecipe(filters=(32,), early_blocks=1), TASK), skewed(), recipe_of("whitening"))
 
 
 def test_whitening_needs_a_convolution() -> None:

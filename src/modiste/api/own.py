@@ -9,14 +9,14 @@ from modiste.recipes.networks import OwnNetworkRecipe
 from modiste.recipes.recipe import Recipe, TransferRecipe
 
 Code = Callable[..., Any] | str
-"""A class, a function or a network that has been built; or an import path, ``package.module:Net``."""
+"""A class, a function, a network that has been built or another object; or an import path, ``package.module:Net``."""
 
 
-def register(*codes: Code | None) -> None:
+def register(network: Code | None, loss: Code | None = None, augmentation: Code | None = None) -> None:
     """Make code that is not Modiste's available to runs that name it; None stands for no code."""
-    for code in codes:
+    for kind, code in {"network": network, "loss": loss, "augmentation": augmentation}.items():
         if code is not None:
-            own_code.register(code)
+            own_code.register_for_runs(code, kind)
 
 
 def with_own_code(
@@ -39,12 +39,14 @@ def with_own_code(
             (N, classes). A class or function is called with ``image_shape`` and ``classes`` if it has parameters of
             these names.
         loss: ``loss(logits, targets)`` returns one number; both are (N, classes), targets are probabilities. A third
-            parameter takes the weights of the images, (N) or None.
+            parameter takes the weights of the images, (N) or None. An object may hold numbers, text and tensors, which
+            are a part of its hash.
         augmentation: ``change(images, targets, generator)`` returns the images, or images and targets.
         fields: Changed fields of the recipe, as ``Recipe.with_`` takes them.
 
     Raises:
-        RecipeError: Code has no name to find it by, or an import path leads nowhere; or a field cannot have its value.
+        RecipeError: Code has no name to find it by, an object holds what no hash covers, or an import path leads
+            nowhere; or a field cannot have its value.
 
     Example:
         >>> import torch
@@ -68,5 +70,5 @@ def with_own_code(
         fields = changes | fields | {"model": changes["model"]}
     recipe = recipe.with_(**fields)
     changed = {"loss": loss, "augmentation": augmentation}
-    references = {name: own_code.register(code) for name, code in changed.items() if code is not None}
+    references = {kind: own_code.register(code, kind) for kind, code in changed.items() if code is not None}
     return replace(recipe, own=replace(recipe.own, **references))

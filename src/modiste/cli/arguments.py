@@ -66,7 +66,7 @@ class RunOptions(DataFolderOption):
         from modiste.recipes import own_code
 
         for path in filter(None, self.network.split(",")):
-            own_code.register(path)
+            own_code.register_for_runs(path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +195,7 @@ def _in_order(arguments: list[str], known: list[flags.Flag], program: str) -> li
         flags.check_positional(positional, known, program)
     except LookupError as error:
         complain(str(error), USAGE)
-    return [f"./{one}" if one.startswith("-") and one != "-" else one for one in positional] + chosen
+    return flags.as_positional(positional, known) + chosen
 
 
 def _show_help(

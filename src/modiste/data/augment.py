@@ -123,7 +123,8 @@ def resized_crop(images: Images, most: float, generator: torch.Generator) -> Ima
     """Crop a random part and resize it to the full size (Szegedy et al., 2015).
 
     The crop removes up to the share ``most`` of the area. Its aspect, relative to that of the image, is from 3:4 to
-    4:3, unless that would be wider or taller than the image.
+    4:3. A side that would be longer than the image's is cut to it. If ``most`` is below 0.25, the crop may so remove
+    more: up to 0.18 where ``most`` is 0.1.
     """
     kept = 1 - most * uniform(images, generator)
     aspect = torch.exp((2 * uniform(images, generator) - 1) * WIDEST_CROP.log())

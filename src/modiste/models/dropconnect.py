@@ -2,8 +2,8 @@
 
 The paper cites Wan et al. for a deep belief network with 90.6 % on Fashion-MNIST. Their work is this one, four years
 older than the data set. As there, training draws a new mask over the weights for every image. At test time activations
-are sampled from a Gaussian with the mean and variance of the masked sum (their algorithm 2). The trunk differs: it is
-that of the paper, convolutions with pooling.
+are sampled from a Gaussian with the mean and variance of the masked sum (their algorithm 2). The trunk differs: it has
+three convolutions with normalisation and pooling.
 """
 
 from itertools import pairwise
@@ -17,6 +17,8 @@ from modiste.models.layers import BatchNorm2d, MaxPool, Stochastic, flatten_maps
 from modiste.recipes.networks import DropConnectRecipe
 
 SAMPLING_SEED = 0
+BYTES = 256
+"""Values of the random byte that decides whether a weight is dropped."""
 
 
 class DropConnect(Stochastic):
@@ -27,21 +29,21 @@ class DropConnect(Stochastic):
 
     Args:
         inputs, outputs: Units.
-        rate: Share of weights dropped, in [0, 1).
+        rate: Share of weights dropped, in [0, 1), rounded to 1/256; at most 255/256.
         samples: Draws in evaluation.
     """
 
     def __init__(self, inputs: int, outputs: int, rate: float, samples: int) -> None:
         super().__init__()
         self.linear = nn.Linear(inputs, outputs)
-        self.rate, self.samples = rate, samples
+        self.kept, self.samples = max(1, round(BYTES * (1 - rate))), samples
         noise = torch.randn(samples, outputs, generator=torch.Generator().manual_seed(SAMPLING_SEED))
         self.register_buffer("noise", noise)
 
     noise: Tensor
 
     def forward(self, x: Float[Tensor, "n inputs"]) -> Float[Tensor, "n outputs"]:
-        if not self.rate:  # the Gaussian has no width, and a square root has no gradient at 0
+        if self.kept == BYTES:  # the Gaussian has no width, and a square root has no gradient at 0
             return torch.relu(self.linear(x))
         return self._masked(x) if self.training else self._moment_matched(x)
 
@@ -53,18 +55,16 @@ class DropConnect(Stochastic):
         return torch.relu(total + self._mask(*shape[:2]) * self.linear.bias)
 
     def _mask(self, images: int, *shape: int) -> Bool[Tensor, "..."]:
-        """Return a mask of the weights to keep. One random byte a weight is fast and rounds the rate to 1/256."""
+        """Return a mask of the weights to keep. One random byte a weight is fast."""
         shape = (self.images_to_draw(images), *shape)
         count, device = prod(shape), self.linear.weight.device
         words = torch.randint(-(2**63), 2**63 - 1, (count // 8 + 1,), generator=self.generator, device=device)
-        drawn, kept = words.view(torch.uint8)[:count], round(256 * (1 - self.rate))
-        # No byte holds 256: torch compares with 0 in its place.
-        mask = drawn < kept if kept < 256 else torch.ones_like(drawn, dtype=torch.bool)
-        return self.own_share(mask.view(shape))
+        drawn = words.view(torch.uint8)[:count]
+        return self.own_share((drawn < self.kept).view(shape))
 
     def moments(self, x: Float[Tensor, "n inputs"]) -> tuple[Float[Tensor, "n outputs"], Float[Tensor, "n outputs"]]:
         """Return the mean and the variance of each unit's input over all masks."""
-        keep, weight, bias = 1 - self.rate, self.linear.weight, self.linear.bias
+        keep, weight, bias = self.kept / BYTES, self.linear.weight, self.linear.bias
         mean = keep * (x @ weight.T + bias)
         return mean, keep * (1 - keep) * (x.square() @ weight.square().T + bias.square())
 

@@ -5,8 +5,6 @@ from Avelar et al. The features of a region include its deviation, area and exte
 lies. Blocks are residual, with a two-layer network on each node as in a transformer.
 """
 
-from math import sqrt
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
@@ -124,7 +122,7 @@ class SuperpixelGraph(nn.Module):
         super().__init__()
         channels = recipe.channels
         grid = superpixels.grid_of(recipe.regions, *image_shape[1:])
-        self.regions = grid[0] * grid[1]
+        self.grid, self.regions = grid, grid[0] * grid[1]
         self.neighbours = recipe.neighbours
         self.superpixels = Superpixels(grid, recipe.compactness, recipe.iterations)
         self.embed = nn.Linear(2 * image_shape[0] + 5, channels)
@@ -155,6 +153,7 @@ class SuperpixelGraph(nn.Module):
         labels = self.superpixels(images)
         with torch.autocast(images.device.type, enabled=False):
             regions = describe(images, labels, self.regions)
-            spacing = 2 / sqrt(self.regions)  # the image is 2 wide and 2 high
-            places = regions[:, :, images.shape[1] : images.shape[1] + 2] / spacing
-            return regions, join(adjacency(labels, self.regions), places, self.neighbours)
+            centres = regions[:, :, images.shape[1] : images.shape[1] + 2].unbind(2)
+            # The image is 2 wide and 2 high, whatever its shape.
+            places = [centre / (2 / cells) for centre, cells in zip(centres, self.grid, strict=True)]
+            return regions, join(adjacency(labels, self.regions), torch.stack(places, dim=2), self.neighbours)

@@ -157,7 +157,7 @@ class Measured:
     """What was measured of a recipe; the figures of training are None where the records have none.
 
     Attributes:
-        parameters: Trainable numbers of the network for ten classes, before any are frozen.
+        parameters: Number of parameters of the network for ten classes, frozen or not.
         accuracy: Mean accuracy on Fashion-MNIST's test set, from 0 to 1.
         seeds: Number of runs in the mean.
         time: How long training took, such as ``3.4 s``.

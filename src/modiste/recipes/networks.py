@@ -97,7 +97,8 @@ class SprintRecipe(NetworkRecipe):
     filters: tuple[int, ...] = (16, 64)
     """Filters of each 3x3 convolution outside the blocks; the first and the last are followed by 2x2 max-pooling."""
     early_blocks: int = 0
-    """Residual blocks of two convolutions in front of the last of these, at half the image's side."""
+    """Residual blocks of two convolutions in front of the last of these, at half the image's side, or at its full side
+    if the last is the only one."""
     blocks: int = 0
     """Residual blocks behind it, at a quarter of the side."""
     hidden: int = 128
@@ -163,7 +164,7 @@ class DropConnectRecipe(NetworkRecipe):
     hidden: int = 128
     """Units of the DropConnect layer."""
     rate: float = 0.5
-    """Share of its weights dropped."""
+    """Share of its weights dropped, rounded to 1/256; at most 255/256."""
     samples: int = 64
     """Gaussian draws averaged at test time."""
 

@@ -1,7 +1,8 @@
 """Code that is not Modiste's: how a recipe names a network, a loss or an augmentation, and how the code is found again.
 
-A recipe holds a reference: the import path, and the beginning of the hash of the source. Reading a recipe or a run
-never imports that code. A person names it, with ``register``, an argument of ``modiste.train`` or a flag.
+A recipe holds a reference: the import path, and the beginning of a hash of the source. The hash of an object covers its
+numbers too. Reading a recipe or a run never imports that code. A person names it, with ``register``, an argument of
+``modiste.train`` or a flag.
 """
 
 import hashlib
@@ -11,8 +12,8 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache
+from contextlib import contextmanager, suppress
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,30 +26,56 @@ FLAGS = {"network": "--network MODULE:NAME", "loss": "--loss MODULE:NAME", "augm
 """How the command line names each kind of code."""
 LIBRARIES = ("torch", "modiste")
 """Packages whose lines a message does not name: the fault lies in the code that calls them."""
+PLAIN = (type(None), bool, int, float, complex, str, bytes)
+"""Types of values that are written alike in every process."""
 
 _registered: dict[str, Any] = {}
 
 
-def register(code: Any) -> str:
+def register(code: Any, kind: str = "network") -> str:
     """Make code available in this process to recipes that name it, and return its reference.
 
     Args:
-        code: A class, a function, a network that has been built, or an import path.
+        code: As ``reference_to`` takes it, or an import path.
+        kind: ``network``, ``loss`` or ``augmentation``.
 
     Raises:
-        RecipeError: The code has no name to find it by, such as a lambda, or an import path leads nowhere.
+        RecipeError: As ``reference_to``, or an import path leads nowhere.
     """
     found = import_code(code) if isinstance(code, str) else code
-    reference = reference_to(found)
-    _registered.pop(reference, None)  # the newest stands last
-    _registered[reference] = found
+    reference = reference_to(found, kind)
+    _make_known(reference, found)
     return reference
+
+
+def register_for_runs(code: Any, kind: str = "network") -> None:
+    """Make code available in this process to runs that name it, also to those of earlier versions.
+
+    They have other references to objects. Such a run may name what ``reference_to`` refuses.
+
+    Args:
+        code: A class, a function, any other object that can be called, or an import path.
+        kind: ``network``, ``loss`` or ``augmentation``.
+
+    Raises:
+        RecipeError: The code is a lambda, or an import path leads nowhere.
+    """
+    found = import_code(code) if isinstance(code, str) else code
+    _make_known(_earlier_reference(found), found)
+    with suppress(RecipeError):
+        _make_known(reference_to(found, kind), found)
+
+
+def _make_known(reference: str, code: Any) -> None:
+    _registered.pop(reference, None)  # the newest stands last
+    _registered[reference] = code
 
 
 def find(reference: str, kind: str) -> Any:
     """Return the registered code that a recipe names.
 
-    Code of the same name counts too, with a warning: its source has changed since, or lies in another module now.
+    Code of the same name counts too, with a warning: its source or its numbers have changed since, or it lies in
+    another module now.
 
     Args:
         reference: As a recipe holds it.
@@ -99,18 +126,98 @@ def import_code(path: str) -> Any:
     return found
 
 
-def reference_to(code: Any) -> str:
-    """Return the reference to code; RecipeError if it has no name.
+def reference_to(code: Any, kind: str = "network") -> str:
+    """Return the reference to code.
 
-    For a network that has been built, the path is that of its class, and the hash covers its structure.
+    The path of a ``functools.partial`` is that of its function, and the hash covers its arguments. The path of any
+    other object is that of its class. The hash covers the structure of a network that has been built, whose weights the
+    run keeps, and the attributes of all other objects.
+
+    Args:
+        code: A class, a function, a ``functools.partial`` of one, a network that has been built, or an object of a
+            class with ``__call__``.
+        kind: ``network``, ``loss`` or ``augmentation``.
+
+    Raises:
+        RecipeError: The code has no name, or no hash can cover its arguments or attributes.
     """
-    named = code if inspect.isroutine(code) or inspect.isclass(code) else type(code)
+    if _has_name(code):
+        return _reference(code)
+    if isinstance(code, partial) and _has_name(code.func):
+        return _reference(code.func, _written((code.args, code.keywords), "a functools.partial"))
+    if kind == "network" and _is_module(code):
+        return _reference(type(code), repr(code))
+    found = f"a {type(code).__qualname__}"
+    if callable(code) and not inspect.isfunction(type(code).__call__):  # compiled, so that its attributes are hidden
+        raise _cannot_be_hashed(found)
+    return _reference(type(code), _written(_attributes(code), found))
+
+
+def _earlier_reference(code: Any) -> str:
+    """Return the reference that earlier versions wrote: to an object by its class and ``repr``."""
+    return _reference(code) if _has_name(code) else _reference(type(code), repr(code))
+
+
+def _has_name(code: Any) -> bool:
+    """Return whether code is a class or a function. From Python 3.14 on, a partial counts as a routine."""
+    return (inspect.isroutine(code) or inspect.isclass(code)) and not isinstance(code, partial)
+
+
+def _reference(named: Any, rest: str = "") -> str:
+    """Return the reference to a class or a function; the hash covers its source and ``rest``."""
     name = named.__qualname__
     if "<lambda>" in name:
         raise RecipeError("own code: expected a class or a function with a name, found a lambda; give it a name")
-    content = _source(named) + ("" if named is code else repr(code))
-    digest = hashlib.sha256(content.encode()).hexdigest()[:HASH_DIGITS]
+    digest = hashlib.sha256((_source(named) + rest).encode()).hexdigest()[:HASH_DIGITS]
     return f"{named.__module__}:{name}{SEPARATOR}{digest}"
+
+
+def _is_module(code: Any) -> bool:
+    torch = sys.modules.get("torch")  # without which there is no module: nothing here imports it
+    return torch is not None and isinstance(code, torch.nn.Module)
+
+
+def _is_tensor(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _attributes(code: Any) -> dict[str, Any]:
+    """Return the values that an object holds; those of a network's parts too, with its parameters and buffers."""
+    state = object.__getstate__(code)
+    held, slots = state if isinstance(state, tuple) else (state, None)
+    attributes = {**(held or {}), **(slots or {})}
+    if not _is_module(code):
+        return attributes
+    of_every_module = vars(sys.modules["torch"].nn.Module())
+    own = {name: value for name, value in attributes.items() if name not in of_every_module}
+    tensors = {**dict(code.named_parameters(recurse=False)), **dict(code.named_buffers(recurse=False))}
+    parts = {name: (type(part).__qualname__, _attributes(part)) for name, part in code.named_children()}
+    return {**own, **tensors, **parts}
+
+
+def _written(value: Any, owner: str) -> str:
+    """Return a value as text that is the same in every process; RecipeError, naming its owner, if there is none."""
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, dict):
+        items = sorted(value.items(), key=lambda item: str(item[0]))
+        return "".join(f"{_written(name, owner)}: {_written(one, f'{owner} with {name}')}\n" for name, one in items)
+    if isinstance(value, tuple | list):
+        return f"({', '.join(_written(one, owner) for one in value)})"
+    if _is_tensor(value):
+        content = value.detach().contiguous().cpu().view(-1).view(sys.modules["torch"].uint8).numpy()
+        return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(content.data).hexdigest()}"
+    if _has_name(value):
+        return _reference(value)
+    if type(value) in PLAIN:
+        return repr(value)
+    raise _cannot_be_hashed(f"{owner} of type {type(value).__qualname__}")
+
+
+def _cannot_be_hashed(found: str) -> RecipeError:
+    expected = "a class, a function, or an object that holds numbers, text and tensors alone"
+    return RecipeError(f"own code: expected {expected}, found {found}; write a function in its place")
 
 
 def is_reference(text: str) -> bool:

@@ -132,7 +132,8 @@ class AugmentationRecipe(Part):
     crop: float = 0.0
     """Crop up to this share of each side and enlarge the rest."""
     resized_crop: float = 0.0
-    """Crop up to this share of the area, with an aspect from 3:4 to 4:3 of the image's, and enlarge the rest."""
+    """Crop up to this share of the area, with an aspect from 3:4 to 4:3 of the image's, and enlarge the rest. Shares
+    below 0.25 may be exceeded, 0.1 by 0.08."""
     rotate: float = 0.0
     """Rotate each image by up to this many degrees either way."""
     photo: float = 0.0
@@ -260,7 +261,8 @@ class SelfSupervisedRecipe(Part):
     crop: float = 0.5
     """Crop up to this share of each side and enlarge the rest."""
     resized_crop: float = 0.0
-    """Crop up to this share of the area, with an aspect from 3:4 to 4:3 of the image's, and enlarge the rest."""
+    """Crop up to this share of the area, with an aspect from 3:4 to 4:3 of the image's, and enlarge the rest. Shares
+    below 0.25 may be exceeded, 0.1 by 0.08."""
     rotate: float = 10.0
     """Rotate each view by up to this many degrees either way."""
     photo: float = 0.0

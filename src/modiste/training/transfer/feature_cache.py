@@ -1,9 +1,10 @@
 """Features of images in a folder of the user's cache, so that the same network computes them once for the same images.
 
-The name of the folder is a hash of everything that a feature's last bit depends on: pixels, weights, precision, the
-processor and its threads, the versions. No hash covers all that code which is not Modiste's may call, so features of
-such a network are not kept. Every few seconds the features computed since then are written to a file, whole or not at
-all. What a process that was killed had computed is read by the next one, and the result is the same.
+The name of the folder is a hash of everything that a feature's last bit depends on: pixels, weights, the network's
+fields, precision, the processor and its threads, the versions. No hash covers all that code which is not Modiste's may
+call, so features of such a network are not kept. Every few seconds the features computed since then are written to a
+file, whole or not at all. What a process that was killed had computed is read by the next one, and the result is the
+same.
 """
 
 import contextlib
@@ -97,7 +98,8 @@ def open_cache(
         images: As bytes.
         model: Whose features they are; its last layer has no part in them.
         device: That computes.
-        choices: All else that the features depend on, as plain data.
+        choices: All else that the features depend on, as plain data: the recipe's fields of the network too, which
+            neither its layers nor its weights need show.
     """
     if is_own(model):  # its code, and all that this calls, may have been edited since
         return FeatureCache(None)
@@ -152,7 +154,7 @@ def _hash_of(model: nn.Module) -> str:
     """Return a hash of a network's layers and weights, without those of its last layer, which is called head."""
     digest = hashlib.sha256(str(model).encode())
     for name, tensor in model.state_dict().items():
-        if not any(part.endswith("head") for part in name.split(".")):
+        if "head" not in name.split("."):
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
             digest.update(tensor.detach().contiguous().cpu().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -21,6 +21,7 @@ from modiste.data.batch import as_targets, class_weights
 from modiste.data.dataset import Development
 from modiste.errors import extra_for
 from modiste.evaluation.inference import averaged, parts, ready
+from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import Recipe
 from modiste.training.transfer.feature_cache import open_cache, outputs
 from modiste.training.warm_start.progress import Progress, biased_head, features, linear_head
@@ -160,13 +161,18 @@ def head_inputs(
     Args:
         model: That ends in a linear layer, on the device of the images.
         images: As bytes.
-        recipe: Sets the precision, and the views of each image over which features are averaged.
+        recipe: Names the network's fields, the precision, and the views of each image over which features are averaged.
         progress: Is notified of each batch.
         with_mirror_images: Whether the features of the mirror images follow those of the images.
     """
     quick = ready(model, recipe, images[:1])
     head = linear_head(quick, FIELD)
-    choices = {"precision": recipe.precision, **asdict(recipe.views), "with_mirror_images": with_mirror_images}
+    choices = {
+        "network": to_plain(recipe.model),
+        "precision": recipe.precision,
+        **asdict(recipe.views),
+        "with_mirror_images": with_mirror_images,
+    }
     cache = open_cache(images, model, images.device, choices)
 
     def inner(view: Tensor) -> Tensor:

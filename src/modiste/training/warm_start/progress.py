@@ -48,8 +48,15 @@ class Progress:
 
 
 def linear_head(model: nn.Module, field: str) -> nn.Linear:
-    """Return the linear layer that turns features into logits; RecipeError, naming the field, if there is none."""
-    head = next((layer for name, layer in model.named_modules() if name.endswith("head")), None)
+    """Return the linear layer that turns features into logits, called head.
+
+    Raises:
+        RecipeError: Not exactly one layer has this name, or it is not linear; the message names the field.
+    """
+    heads = {name: layer for name, layer in model.named_modules() if name.rpartition(".")[2] == "head"}
+    if len(heads) > 1:
+        raise RecipeError(f"{field} needs a network with one layer called head, found {', '.join(heads)}")
+    head = next(iter(heads.values()), None)
     if not isinstance(head, nn.Linear):
         raise RecipeError(f"{field} needs a network that ends in a linear layer, called head")
     return head

@@ -58,11 +58,13 @@ def whiten(model: nn.Module, images: UInt8[Tensor, "n c h w"]) -> None:
     A patch of d numbers gives at most 2 d filters. Further filters are not changed.
 
     Raises:
-        RecipeError: The network has no convolution, or a grouped one.
+        RecipeError: The network has no convolution, or its first is grouped, has a single filter or is not used.
     """
     convolution = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
     if convolution is None or convolution.groups != 1:
         raise RecipeError("warm_start: whitening needs a network whose first convolution sees all channels")
+    if convolution.out_channels == 1:
+        raise RecipeError("warm_start: whitening needs a first convolution with at least 2 filters, found 1")
     directions = principal_directions(patches(model, convolution, read_floats(sample(images))))
     count = min(len(directions), convolution.out_channels // 2)
     filters = directions[:count].view(count, *convolution.weight.shape[1:])
@@ -76,7 +78,11 @@ def sample(images: UInt8[Tensor, "n c h w"]) -> UInt8[Tensor, "m c h w"]:
 
 
 def patches(model: nn.Module, convolution: nn.Conv2d, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "m d"]:
-    """Return all input patches of ``convolution`` for these images, with the zeros of its padding."""
+    """Return all input patches of ``convolution`` for these images, with its padding.
+
+    Raises:
+        RecipeError: The images do not reach the convolution.
+    """
     was_training, inputs = model.training, []
 
     def leave(call: Call) -> NoReturn:
@@ -88,8 +94,24 @@ def patches(model: nn.Module, convolution: nn.Conv2d, images: Float[Tensor, "n c
             model.eval()(images)
     finally:
         model.train(was_training)
-    options = {name: getattr(convolution, name) for name in ("kernel_size", "dilation", "padding", "stride")}
-    return F.unfold(inputs[0], **options).transpose(1, 2).flatten(0, 1)
+    if not inputs:
+        raise RecipeError("warm_start: whitening needs a network that uses its first convolution")
+    mode = "constant" if convolution.padding_mode == "zeros" else convolution.padding_mode
+    padded = F.pad(inputs[0], padding_of(convolution), mode=mode)
+    options = {name: getattr(convolution, name) for name in ("kernel_size", "dilation", "stride")}
+    return F.unfold(padded, **options).transpose(1, 2).flatten(0, 1)
+
+
+def padding_of(convolution: nn.Conv2d) -> list[int]:
+    """Return the number of pixels that a convolution adds left, right, above and below, as ``F.pad`` takes them."""
+    sides = []
+    for axis in (1, 0):
+        if convolution.padding == "same":
+            both = convolution.dilation[axis] * (convolution.kernel_size[axis] - 1)
+            sides += [both // 2, both - both // 2]
+        else:
+            sides += 2 * [0 if convolution.padding == "valid" else int(convolution.padding[axis])]
+    return sides
 
 
 class _ReachedError(Exception):
