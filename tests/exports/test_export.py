@@ -6,6 +6,7 @@ import logging
 import re
 import shutil
 import sys
+import tomllib
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from packaging.requirements import Requirement
 
 import modiste
 from commands_and_data import TEST_IMAGES, run_modiste
@@ -42,8 +44,10 @@ from modiste.runs import checkpoint, manifest, run_folder, storage
 from modiste.runs.checkpoint import ModelInfo
 from modiste.runs.run_folder import open_run
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 from networks import SMALL, assert_rounded
 
+ROOT = Path(__file__).parents[2]
 ROUNDING = 1000 * float(np.finfo(np.float32).eps)
 """A probability computed from sums of up to a thousand terms."""
 QUICK = (CNNRecipe(filters=(3, 4), pools=1, hidden=(5,), batch_norm=True), *(one for one in SMALL if one.KIND == "dbn"))
@@ -141,7 +145,7 @@ def test_its_logits_are_those_of_the_run_and_its_probabilities_calibrated(
     exported_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:
     mirrored = tmp_path / "mirrored"
-    trainer.train(replace(tiny_recipe, mirror=True, epochs=1), mirrored, device="cpu", data_folder=tiny_folder)
+    trainer.train(replace(tiny_recipe, mirror=True, epochs=1), mirrored, Inputs(tiny_folder), device="cpu")
     export.export(mirrored, tmp_path / "elsewhere.onnx", opset=21, data_folder=tiny_folder)
     assert onnx.load(tmp_path / "elsewhere.onnx").opset_import[0].version == 21
     assert "model.onnx" not in open_run(mirrored).files
@@ -167,10 +171,21 @@ def test_a_file_that_answers_otherwise_is_not_written(
     assert not (run / "model.onnx").exists()
 
 
-def test_without_the_packages(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'modiste\[export\]'"):
-        export.export(run)
+@pytest.mark.parametrize(("package", "kind"), [("onnxscript", "onnx"), ("PIL", "html")])
+def test_without_the_packages(package: str, kind: str, run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtraError, match=r"export: needs .*: pip install 'modiste\[export\]'"):
+        export.export(run, to=kind)
+
+
+def test_the_extra_names_the_packages_of_every_format() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    required = {Requirement(one).name for name in ("export", "photo") for one in extras[name]}
+    assert "photo" in Requirement(extras["export"][0]).extras
+    packages = {name for kind in FORMATS.values() for name in kind.packages}
+    assert packages
+    assert {"pillow" if name == "PIL" else name for name in packages} <= required
 
 
 @pytest.mark.slow
@@ -275,12 +290,12 @@ def test_larger_images_go_through_a_file_in_smaller_parts(side: int, most: int) 
 
 @pytest.mark.slow
 def test_the_card_says_what_was_measured(run: Path, tiny_folder: Path) -> None:
-    written = export.export(run, data_folder=tiny_folder).card.read_text()
+    written = export.export(run, data_folder=tiny_folder).card.read_text(encoding="utf-8")
     assert "has not been evaluated on the test set" in written
     measured = evaluate(run, data_folder=tiny_folder)
     assert f"| accuracy, 95 % interval | {measured.accuracy:.2%} (" in written
     evaluate(run, split="test", data_folder=tiny_folder)
-    written = export.export(run, data_folder=tiny_folder).card.read_text()
+    written = export.export(run, data_folder=tiny_folder).card.read_text(encoding="utf-8")
     assert "has not been evaluated" not in written
     assert "test, " in written
     for name, scores in measured.per_class.items():
@@ -364,7 +379,7 @@ def test_the_card_holds_no_raw_words_of_a_stranger(run: Path, tiny_folder: Path)
     (run / "model.safetensors").write_bytes(checkpoint.to_bytes(weights, plain))
     files, openings = manifest.read(run)
     manifest.write(run, {**files, "model.safetensors": storage.sha256(run / "model.safetensors")}, openings)
-    text = export.export(run, to="safetensors", data_folder=tiny_folder).card.read_text()
+    text = export.export(run, to="safetensors", data_folder=tiny_folder).card.read_text(encoding="utf-8")
     assert evil not in text
     assert text.count("&#60;img src=x onerror=alert(1)&#62;&#124;") == 2
 

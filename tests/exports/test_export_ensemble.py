@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -16,14 +17,16 @@ from modiste.evaluation.ensemble import measure_runs
 from modiste.evaluation.fitted_ensemble import FittedEnsemble, evaluate_fitted
 from modiste.evaluation.opinion_pool import pooled
 from modiste.evaluation.run_images import load_own_development
+from modiste.exports import card, ensemble
 from modiste.exports.ensemble import export_ensemble
 from modiste.exports.export import Exported
 from modiste.inference.onnx_model import OnnxModel
 from modiste.inference.predictor import Predictor
-from modiste.recipes.networks import MLPRecipe
+from modiste.recipes.networks import MLPRecipe, OwnNetworkRecipe
 from modiste.recipes.recipe import Recipe
 from modiste.runs.run_folder import open_run
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 
 Runs = tuple[Path, Path, Path]
 
@@ -32,13 +35,13 @@ Runs = tuple[Path, Path, Path]
 def runs(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe, tiny_folder: Path) -> Runs:
     """Unlike networks: one averages over views and standardises, and one has learnt too little to help."""
     folder = tmp_path_factory.mktemp("ensemble")
-    trainer.train(replace(tiny_recipe, name="cnn"), folder / "cnn", device="cpu", data_folder=tiny_folder)
+    trainer.train(replace(tiny_recipe, name="cnn"), folder / "cnn", Inputs(tiny_folder), device="cpu")
     unlike = replace(
         tiny_recipe, name="mlp", model=MLPRecipe(hidden=(12,)), standardize=True, mirror=True, shifts=1, seed=4
     )
-    trainer.train(unlike, folder / "mlp", device="cpu", data_folder=tiny_folder)
+    trainer.train(unlike, folder / "mlp", Inputs(tiny_folder), device="cpu")
     small = replace(tiny_recipe, name="small", model=MLPRecipe(hidden=(8,)), seed=5)
-    trainer.train(small, folder / "small", device="cpu", data_folder=tiny_folder)
+    trainer.train(small, folder / "small", Inputs(tiny_folder), device="cpu")
     return folder / "cnn", folder / "mlp", folder / "small"
 
 
@@ -80,7 +83,7 @@ def test_its_metadata_and_card_name_the_runs(runs: Runs, exported: Exported, exp
     named = dict(zip(metadata["recipe"].split("+"), json.loads(metadata["weights"]), strict=True))
     assert named == pytest.approx(helpful)
     assert list(named.values()) == sorted(named.values(), reverse=True)
-    card = exported.card.read_text()
+    card = exported.card.read_text(encoding="utf-8")
     for run, weight in zip(runs, expected.weights, strict=True):
         row = f"| {weight:.4f} | `{open_run(run).files['model.safetensors']}` |"
         assert (row in card) == (weight > 0)
@@ -88,9 +91,31 @@ def test_its_metadata_and_card_name_the_runs(runs: Runs, exported: Exported, exp
     assert OnnxModel.load(exported.path).least_probability(0.8) > 0
 
 
+def test_the_card_tells_which_runs_saw_more_than_the_data(
+    runs: Runs, expected: FittedEnsemble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = open_run(runs[0])
+    data = replace(run.recipe.data, extra="clothing", extra_share=0.25, extra_classes=("hat=Bag",))
+    distillation = replace(run.recipe.distillation, teachers=("a" * 64,), weight=0.5)
+    recipe = replace(
+        run.recipe,
+        model=OwnNetworkRecipe(code="nets:Net@0123456789abcdef"),
+        data=data,
+        transfer=replace(run.recipe.transfer, source="b" * 64),
+        distillation=distillation,
+    )
+    taught = replace(run, recipe=recipe)
+    monkeypatch.setattr(card, "read_report", lambda _folder: SimpleNamespace(origin={"name": "a stranger's"}))
+    written = ensemble._card("both.onnx", [(taught, 0.7), (open_run(runs[1]), 0.3)], expected, None)
+    (note,) = [line for line in written.splitlines() if line.startswith("`cnn`, seed ")]
+    for said in ("**Learnt with extra data**: 25 %", "the network `nets:Net`", "b" * 64, "a stranger's", "a" * 64):
+        assert said in note
+    assert "\n`mlp`, seed " not in written
+
+
 def test_unlike_preparations_are_refused(runs: Runs, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     whole = replace(tiny_recipe, epochs=1, data=replace(tiny_recipe.data, pictures="whole"))
-    trainer.train(whole, tmp_path / "whole", device="cpu", data_folder=tiny_folder)
+    trainer.train(whole, tmp_path / "whole", Inputs(tiny_folder), device="cpu")
     with pytest.raises(RunError, match=r"data\.pictures is whole, that of .*cnn is garment; expected runs that"):
         export_ensemble([runs[0], tmp_path / "whole"], tmp_path / "both.onnx", data_folder=tiny_folder)
     assert not (tmp_path / "both.onnx").exists()

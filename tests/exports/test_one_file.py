@@ -4,6 +4,7 @@ import base64
 import contextlib
 import io
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from PIL import Image, ImageDraw
+from PIL import ExifTags, Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect
 
 from fault_counter import slow_case
@@ -26,6 +27,7 @@ from modiste.data.idx.idx_source import CLASS_NAMES
 from modiste.errors import DataError, PhotoError, RunError
 from modiste.evaluation.out_of_distribution.learning import learn
 from modiste.evaluation.out_of_distribution.novelty import Answers
+from modiste.exports import browser as page_browser
 from modiste.exports import export, onnx_graph, onnxruntime_web
 from modiste.exports.browser import ABSENT
 from modiste.exports.formats import FORMATS, as_page
@@ -485,13 +487,70 @@ def test_a_drawing_is_answered_by_keyboard_alone(page: Page) -> None:
 
 def test_a_browser_without_a_feature_says_which(browser: Browser, one_file: Path) -> None:
     page = browser.new_page()
-    page.add_init_script("delete window.createImageBitmap")
+    page.add_init_script("delete window.createImageBitmap; delete Object.hasOwn")  # Safari 14
     page.goto(one_file.as_uri())
+    expect(page.locator("#served")).to_contain_text("tried: ")
     give(page, as_png(drawn(0)), "shirt.png")
     expect(page.get_by_role("alert")).to_have_text(
         "This browser lacks createImageBitmap; open this page in a newer one."
     )
     page.close()
+
+
+def test_a_browser_of_2021_answers(browser: Browser, one_file: Path) -> None:
+    """It lacks two functions, and has another name for the default orientation of a picture."""
+    page = browser.new_page()
+    page.add_init_script(
+        """delete Object.hasOwn;
+        delete Array.prototype.at;
+        const read = window.createImageBitmap;
+        window.createImageBitmap = async (file, options = {}) => {
+            if (options.imageOrientation === "from-image") throw new TypeError("not a value of ImageOrientation");
+            return read(file, options);
+        };"""
+    )
+    page.goto(one_file.as_uri())
+    give(page, as_png(drawn(0)), "shirt.png")
+    expect(page.locator("#found")).to_be_visible()
+    expect(page.locator("#steps figcaption").last).to_have_text("where it looked")
+    expect(page.locator("#steps canvas")).to_have_attribute("aria-label", re.compile("most at the"))
+    page.close()
+
+
+def test_a_picture_is_read_upright(answerless: Page) -> None:
+    file, tags = io.BytesIO(), Image.Exif()
+    tags[ExifTags.Base.Orientation] = 6  # its top is shown at the right
+    Image.new("RGB", (60, 90), "white").save(file, "JPEG", exif=tags)
+    way = Preparation("whole", 32, 3)
+    turned, upright = (
+        in_page(answerless, one, way) for one in (file.getvalue(), as_png(Image.new("RGB", (90, 60), "white")))
+    )
+    assert turned["image"] == upright["image"]
+
+
+def test_a_picture_that_fails_otherwise_says_why(page: Page, tmp_path: Path) -> None:
+    page.evaluate(
+        """() => {
+            window.createImageBitmap = async () => { throw new RangeError("too large for this browser"); };
+            document.body.insertAdjacentHTML("beforeend", '<input type="file" id="other">');
+        }"""
+    )
+    give(page, as_png(drawn(0)), "shirt.png")
+    expect(page.get_by_role("alert")).to_have_text("shirt.png: too large for this browser")
+    (tmp_path / "gone.png").write_bytes(as_png(drawn(0)))
+    page.set_input_files("#other", tmp_path / "gone.png")
+    (tmp_path / "gone.png").unlink()
+    page.evaluate("askFirst(document.getElementById('other').files)")
+    expect(page.get_by_role("alert")).to_have_text(
+        "gone.png: the file cannot be read; choose it again, or copy it to this device first"
+    )
+
+
+def test_a_playwright_that_does_not_start_is_no_browser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As where its own program was built for another system."""
+    monkeypatch.setattr(page_browser, "_chromium", page_browser._chromium.__wrapped__)
+    monkeypatch.setenv("PLAYWRIGHT_NODEJS_PATH", str(tmp_path / "node"))
+    assert not page_browser.has_browser()
 
 
 @pytest.mark.slow
@@ -521,8 +580,8 @@ def test_without_a_browser_the_page_is_written_unchecked(
     run = shutil.copytree(finished_run, tmp_path / "run")
     main(["export", str(run), "--to", "html", "--out", str(out), "--data-folder", str(tiny_folder)])
     assert ABSENT in capsys.readouterr().out
-    assert out.read_text().startswith("<!doctype html>")
-    assert "not compared with the run" in out.with_name("page.html.md").read_text()
+    assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
+    assert "not compared with the run" in out.with_name("page.html.md").read_text(encoding="utf-8")
 
 
 def give(page: Page, content: bytes, name: str) -> None:

@@ -1,5 +1,6 @@
 """Answers over the network are those given without it, whoever asks, however many ask at once."""
 
+import asyncio
 import base64
 import io
 import json
@@ -30,6 +31,7 @@ from fault_counter import slow_case
 from modiste.inference.answers import NOT_FINITE, FileAnswer, answers
 from modiste.inference.onnx_model import OnnxModel
 from modiste.serving.api_page import api_page
+from modiste.serving.batching import Batcher
 from modiste.serving.serve import export
 
 CLIENTS = 64
@@ -83,6 +85,27 @@ def test_many_clients_at_once_get_the_answers_that_each_gets_alone(
     more = {name: counted[name] - before.get(name, 0) for name in counted}
     assert more['modiste_requests_total{route="/v1/predict",status="200"}'] > 0
     assert more["modiste_batch_images_sum"] > more["modiste_batch_images_count"]  # some went together
+
+
+def test_a_batch_that_fails_before_the_network_ends_no_other(model_file: Path) -> None:
+    sizes = list[int]()
+
+    def observe(size: int) -> None:
+        sizes.append(size)
+        if len(sizes) == 1:
+            raise MemoryError("no memory for this batch")
+
+    async def ask() -> int:
+        model = OnnxModel.load(model_file)
+        batcher = Batcher(model, most=2, observe=observe)
+        images = np.zeros((1, *model.shape), np.uint8)
+        with pytest.raises(MemoryError, match="for this batch"):
+            await asyncio.wait_for(batcher.run(images), 30)
+        outputs = await asyncio.wait_for(batcher.run(images), 30)
+        batcher.close()
+        return len(outputs["probabilities"])
+
+    assert asyncio.run(ask()) == 1
 
 
 def metrics_of(server: Server) -> dict[str, float]:
@@ -340,7 +363,7 @@ def test_no_code_from_where_one_stands_is_run(
     """A finished run's folder with files named as what Modiste imports, and ``modiste serve .`` in it."""
     run, trace = shutil.copytree(request.getfixturevalue(made), tmp_path / "run"), tmp_path / "trace"
     for name in ("torch", "numpy", "onnx", "onnxruntime", "uvicorn", "multiprocessing", "subprocess", "modiste_run"):
-        (run / f"{name}.py").write_text(HOSTILE.replace("{trace}", str(trace)))
+        (run / f"{name}.py").write_text(HOSTILE.replace("{trace}", str(trace)), encoding="utf-8")
     options = ("--data-folder", tiny_folder)
     with listening(Path(), *options, start=start, folder=run) as server, server.client() as client:
         assert client.get("/livez").text == "ok"

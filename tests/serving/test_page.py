@@ -108,7 +108,8 @@ def test_a_newer_picture_ends_the_request_for_the_older(page: Page, photos: list
     ended, held = list[str](), list[Route]()
     page.on("requestfailed", lambda request: ended.append(request.url.partition("?")[0].rpartition("/")[2]))
     page.route("**/v1/predict*", lambda route: held.append(route), times=1)  # the first one waits for ever
-    page.set_input_files("#file", {"name": "old.png", "mimeType": "image/png", "buffer": photos[0]})
+    with page.expect_request("**/v1/predict*"):
+        page.set_input_files("#file", {"name": "old.png", "mimeType": "image/png", "buffer": photos[0]})
     page.set_input_files("#file", {"name": "new.png", "mimeType": "image/png", "buffer": photos[1]})
     expect(page.locator("#found")).to_be_visible()
     assert ended == ["predict"]
@@ -126,6 +127,45 @@ def test_a_file_that_the_server_would_refuse_is_not_sent(page: Page, server: Ser
     page.evaluate("(size) => askFirst([new File([new Uint8Array(size)], 'raw.jpg')])", most + 2**20)
     expect(page.get_by_role("alert")).to_contain_text("raw.jpg has 9.0 MiB; this server takes at most 8.0 MiB")
     assert not [url for url in asked if "predict" in url]
+
+
+def test_a_file_that_is_gone_is_no_fault_of_the_server(page: Page, photos: list[bytes], tmp_path: Path) -> None:
+    (tmp_path / "gone.png").write_bytes(photos[0])
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<input type=file id=other>')")
+    page.set_input_files("#other", tmp_path / "gone.png")
+    (tmp_path / "gone.png").unlink()
+    page.evaluate("askFirst(document.getElementById('other').files)")
+    expect(page.get_by_role("alert")).to_have_text(
+        "gone.png: the file cannot be read; choose it again, or copy it to this device first"
+    )
+
+
+def test_one_pointer_draws_at_a_time_and_a_mouse_by_its_main_button(page: Page) -> None:
+    page.get_by_role("button", name="Draw one").click()
+    page.locator("#sheet").click(button="right")
+    page.get_by_role("button", name="What is it?").click()
+    expect(page.get_by_role("alert")).to_contain_text("The sheet is empty")
+    box = page.locator("#sheet").bounding_box()
+    assert box
+    touches = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *places: tuple[float, float]) -> None:
+        points = [
+            {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"], "id": number}
+            for number, (x, y) in enumerate(places)
+        ]
+        touches.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    touch("touchStart", (0.2, 0.2))
+    touch("touchStart", (0.2, 0.2), (0.8, 0.2))
+    touch("touchMove", (0.2, 0.8), (0.8, 0.8))
+    touch("touchEnd")
+    are_dark = """(sheet, places) => {
+        const { data, width, height } = sheet.getContext("2d").getImageData(0, 0, sheet.width, sheet.height);
+        return places.map(([x, y]) => data[4 * (Math.floor(y * height) * width + Math.floor(x * width))] < 128);
+    }"""
+    of_first, of_second, between = [0.2, 0.5], [0.8, 0.5], [0.5, 0.8]
+    assert page.locator("#sheet").evaluate(are_dark, [of_first, of_second, between]) == [True, False, False]
 
 
 def test_long_names_stay_on_a_phone(page: Page) -> None:

@@ -90,14 +90,15 @@ def test_dashboard_and_guide_name_metrics_that_exist() -> None:
     text = metrics.text().decode()
     series = set(name.findall(text)) | {f"modiste_requests_{end}" for end in ("total", "bucket")}
     series |= {f"modiste_request_seconds_{end}" for end in ("bucket", "sum", "count")}
-    panels = json.loads((DOCS / "grafana.json").read_text())["panels"]
+    panels = json.loads((DOCS / "grafana.json").read_text(encoding="utf-8"))["panels"]
     queries = [target["expr"] for panel in panels for target in panel["targets"]]
     assert len(queries) >= 8
     for query in queries:
         assert set(name.findall(query)) <= series, query
         assert query.count("(") == query.count(")")
     assert all(f'le="{end}"' in text for query in queries for end in re.findall(r'le="([0-9.]+)"', query))
-    section = (DOCS / "serving.md").read_text().partition("## Watching a deployed model")[2].partition("\n## ")[0]
+    guide = (DOCS / "serving.md").read_text(encoding="utf-8")
+    section = guide.partition("## Watching a deployed model")[2].partition("\n## ")[0]
     assert set(re.findall(r"`(modiste_[a-z_]+)", section)) <= series | {"modiste_request_seconds"}
 
 
@@ -125,7 +126,11 @@ def test_the_log_holds_each_answer_and_no_picture(model_file: Path, photos: list
             outputs = client.infer("sprint", [tensor])
         server.process.terminate()
         server.process.wait(20)
-    lines = [json.loads(line) for path in day_files(tmp_path / "log") for line in path.read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for path in day_files(tmp_path / "log")
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
     assert len(lines) == len(photos) + len(images)
     assert {tuple(line) for line in lines} == {("time", "model", "probabilities", "novelty")}
     names = modiste.load_dataset().class_names

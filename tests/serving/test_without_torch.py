@@ -84,13 +84,21 @@ def run(python: Path, *words: object, cwd: Path | None = None) -> "subprocess.Co
 
 def test_only_the_extras_that_train_bring_torch() -> None:
     """Read from pyproject.toml: what is installed here may be of an older one."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     requirements = [*project["dependencies"]]
     requirements += [f"{one} ; extra == '{name}'" for name, more in extras.items() for one in more]
     for extra in TORCH_FREE:
         assert "torch" not in closure(extra, requirements), extra
     assert "torch" in closure("train", requirements)
+
+
+def test_the_server_asks_for_a_starlette_whose_forms_it_can_read() -> None:
+    """Before 0.44.0 its parser had no limit of a part's size, before 0.46 another name for the size in memory."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = {one.name: one.specifier for one in map(Requirement, project["optional-dependencies"]["serve"])}
+    assert not required["starlette"].contains("0.45.3")
+    assert required["starlette"].contains(metadata.version("starlette"))
 
 
 @pytest.mark.slow

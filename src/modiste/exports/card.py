@@ -105,6 +105,12 @@ def limits(data: DataRecipe) -> str:
     return LIMITS.format(way=WAYS[data.pictures].format(separated=SEPARATED[data.background]))
 
 
+def origins(run: Run) -> str:
+    """Return the sentences on extra pictures, code, weights and teachers of a run; empty without any."""
+    sections = {**_own_code(run.recipe), **_weights(run), **_teachers(run.recipe)}
+    return " ".join([_extra(run.recipe.data), *sections.values()]).strip()
+
+
 def _extra(data: DataRecipe) -> str:
     """Return the sentences on extra pictures, with what each folder was taken for; empty without any."""
     if not data.extra:

@@ -13,7 +13,7 @@ from modiste.evaluation.fitted_ensemble import FittedEnsemble, check_folders, fi
 from modiste.evaluation.opinion_pool import pooled
 from modiste.evaluation.out_of_distribution.novelty import Answers, EnsembleAnswers
 from modiste.evaluation.run_images import development_of
-from modiste.exports.card import Agreement, agreement, classes, code, limits, plain_text
+from modiste.exports.card import Agreement, agreement, classes, code, limits, origins, plain_text
 from modiste.exports.export import Exported, check_place, checked, novelty_of, with_coverage, with_reference
 from modiste.exports.formats import FORMATS, with_metadata
 from modiste.runs import run_folder, storage
@@ -93,11 +93,12 @@ def _answers(chosen: Chosen, development: Development, data_folder: Path | str |
 def _card(name: str, chosen: Chosen, found: FittedEnsemble, proof: Agreement | None) -> str:
     """Return the model card in Markdown: the runs with their weights, and the measures on validation."""
     lines = [
-        f"| {code(run.recipe.name)}, seed {run.recipe.seed} | {weight:.4f} | "
+        f"| {_named(run)} | {weight:.4f} | "
         f"`{run.files[run_folder.WEIGHTS['picked']]}` | {code(run.load_info().fingerprint)} |"
         for run, weight in chosen
     ]
     table = ["| run | weight | SHA-256 of its weights | SHA-256 of its data |", "|---|---|---|---|", *lines]
+    notes = [f"\n{_named(run)}: {said}" for run, _ in chosen if (said := origins(run))]
     measures = (
         f"On {found.cross_fitted.images:,} validation images the accuracy is {found.together.accuracy:.2%}, and "
         f"{found.cross_fitted.accuracy:.2%} with weights fitted to the other half of them. The mean of probabilities "
@@ -107,8 +108,12 @@ def _card(name: str, chosen: Chosen, found: FittedEnsemble, proof: Agreement | N
         f"# {plain_text(name)}": f"An ensemble of {len(chosen)} classifiers that Modiste {__version__} trained. Their "
         "logits are summed with weights fitted on validation images.",
         "## Classes": classes(chosen[0][0].load_info()),
-        "## Runs": "\n".join(table),
+        "## Runs": "\n".join([*table, *notes]),
         "## Measures": f"{measures}\n\n{agreement(proof)}",
         "## Limits": limits(chosen[0][0].recipe.data),
     }
     return "\n\n".join(f"{title}\n\n{body}" for title, body in sections.items()) + "\n"
+
+
+def _named(run: Run) -> str:
+    return f"{code(run.recipe.name)}, seed {run.recipe.seed}"

@@ -215,7 +215,9 @@ def _example(info: ModelInfo) -> UInt8[torch.Tensor, "n c h w"]:
 _ANY_NUMBER = {0: torch.export.Dim("n", min=1)}
 ONNX_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 FORMATS = {
-    "html": Format("classifier.html", as_page, run_page, ONNX_PACKAGES, browser.has_browser, proof_images=100),
+    "html": Format(
+        "classifier.html", as_page, run_page, (*ONNX_PACKAGES, "PIL"), browser.has_browser, proof_images=100
+    ),
     "onnx": Format(ONNX_FILE, as_onnx, run_onnx, ONNX_PACKAGES),
     "safetensors": Format("exported.safetensors", as_weights, run_weights),
     "torch": Format("model.pt2", as_program, run_program),

@@ -85,9 +85,9 @@ class Batcher:
         return batch
 
     async def _compute(self, batch: list[_Waiting]) -> None:
-        images = np.concatenate([one.images for one in batch])
-        self.observe(len(images))
         try:
+            images = np.concatenate([one.images for one in batch])
+            self.observe(len(images))
             whole = await self.between_batches(lambda: self.model.run(images))
         except Exception as error:  # each request reports it to its own client
             for one in batch:

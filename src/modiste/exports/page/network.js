@@ -126,7 +126,7 @@ const Network = (() => {
   const transposed = ({ shape: [rows, columns], data }) => rearranged({ data }, [columns, rows], [1, columns], 0);
 
   function matMul(left, right) {
-    const length = left.shape.at(-1), rows = left.data.length / length;
+    const length = left.shape[left.shape.length - 1], rows = left.data.length / length;
     const others = right.shape.length === 1 ? { shape: [1, length], data: right.data } : transposed(right);
     const columns = others.shape[0], data = new Float64Array(rows * columns);
     dots(left.data, rows, others.data, columns, length, data, 0, 0);
@@ -182,7 +182,7 @@ const Network = (() => {
   }
 
   function softmax(tensor) {  // over the last axis
-    const length = tensor.shape.at(-1), data = Float64Array.from(tensor.data);
+    const length = tensor.shape[tensor.shape.length - 1], data = Float64Array.from(tensor.data);
     for (let start = 0; start < data.length; start += length) {
       const row = data.subarray(start, start + length), most = Math.max(...row);
       let sum = 0;

@@ -19,13 +19,15 @@ const { answerOf, computedFor, preparedFor } = (() => {
 
   // The pixels of a picture file in red, green and blue, upright, on white.
   async function opened(file) {
-    if (!file.size) throw new Error("the file is empty; expected a photo");
     if (file.size > MOST_BYTES) throw new Error(`the file has ${file.size.toLocaleString("en")} bytes; expected at most ${MOST_BYTES.toLocaleString("en")}; make it smaller`);
+    const content = await inMemory(file);
+    if (!content.size) throw new Error("the file is empty; expected a photo");
     let bitmap;
     try {
-      bitmap = await createImageBitmap(file, { imageOrientation: "from-image", colorSpaceConversion: MODEL.preparation.decoder > 1 ? "default" : "none" });
-    } catch {
-      throw new Error("not an image that this browser can read; expected JPEG, PNG, WebP, GIF or BMP");
+      // Pictures come upright by default; the name of that default differs between browsers.
+      bitmap = await createImageBitmap(content, { colorSpaceConversion: MODEL.preparation.decoder > 1 ? "default" : "none" });
+    } catch (error) {
+      throw error.name === "InvalidStateError" ? new Error("not an image that this browser can read; expected JPEG, PNG, WebP, GIF or BMP") : error;
     }
     const scale = Math.min(1, LONGEST_READ / Math.max(bitmap.width, bitmap.height)), canvas = document.createElement("canvas");
     canvas.width = Math.max(1, Math.round(bitmap.width * scale));

@@ -11,7 +11,7 @@ let asked = 0;  // number of the latest request; answers to earlier ones are dro
 
 // Fits the page to a model: its name, its classes, and how pictures are prepared for it.
 function introduce({ name, classes, pictures }) {
-  const areGarments = classes.every((one) => Object.hasOwn(SAMPLES, one)), more = classes.length - MOST_NAMED;
+  const areGarments = classes.every((one) => Object.prototype.hasOwnProperty.call(SAMPLES, one)), more = classes.length - MOST_NAMED;
   document.title = `${name}: a classifier`;
   at("served").textContent = `${name}: ${classes.slice(0, MOST_NAMED).join(", ")}${more > 0 ? ` and ${more} more` : ""}`;
   at("ask-title").textContent = areGarments ? "Show a garment" : "Show a picture";
@@ -41,7 +41,7 @@ function complain(message) {
   at("fault").scrollIntoView({ block: "nearest" });
 }
 
-const anyOf = (names) => `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`;
+const anyOf = (names) => `${names.slice(0, -1).join(", ")} or ${names[names.length - 1]}`;
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 async function show(answer, time) {
@@ -106,7 +106,7 @@ async function drawEvidence(canvas, { steps, evidence, label }) {
   canvas.width = canvas.height = side;
   canvas.setAttribute("role", "img");
   canvas.setAttribute("aria-label", `Where the network looked to say ${label}: ${strongestPart(rows)}`);
-  const seen = picture(steps.at(-1).picture);
+  const seen = picture(steps[steps.length - 1].picture);
   await seen.decode();
   pen.drawImage(seen, 0, 0, side, side);
   const values = rows.flat(), pixels = pen.getImageData(0, 0, side, side);
@@ -122,6 +122,15 @@ function strongestPart(rows) {
   const parts = { "upper left": 0, "upper right": 0, "lower left": 0, "lower right": 0 }, half = rows.length / 2;
   rows.forEach((row, y) => row.forEach((value, x) => { parts[`${y < half ? "upper" : "lower"} ${x < half ? "left" : "right"}`] += value; }));
   return `most at the ${Object.entries(parts).sort((a, b) => b[1] - a[1])[0][0]}.`;
+}
+
+// Returns a copy of a picture in memory: a file may have been changed or deleted since it was chosen.
+async function inMemory(picture) {
+  try {
+    return new Blob([await picture.arrayBuffer()], { type: picture.type });
+  } catch {
+    throw new Error("the file cannot be read; choose it again, or copy it to this device first");
+  }
 }
 
 function askFirst(files) {
@@ -166,12 +175,20 @@ function line(from, to) {
 
 function place(event) {
   const box = sheet.getBoundingClientRect();
-  return { x: (event.clientX - box.left) * sheet.width / box.width, y: (event.clientY - box.top) * sheet.height / box.height };
+  return { x: (event.clientX - box.left) * sheet.width / box.width, y: (event.clientY - box.top) * sheet.height / box.height, pointer: event.pointerId };
 }
 
-sheet.addEventListener("pointerdown", (event) => { at("pen").hidden = true; sheet.setPointerCapture(event.pointerId); last = place(event); line(last, last); });
-sheet.addEventListener("pointermove", (event) => { if (last) { const next = place(event); line(last, next); last = next; } });
-for (const kind of ["pointerup", "pointercancel"]) sheet.addEventListener(kind, () => { last = null; });
+// One pointer draws at a time, a mouse by its main button.
+const holdsPen = (event) => last?.pointer === event.pointerId;
+sheet.addEventListener("pointerdown", (event) => {
+  if (event.button || (last && !holdsPen(event))) return;
+  at("pen").hidden = true;
+  sheet.setPointerCapture(event.pointerId);
+  last = place(event);
+  line(last, last);
+});
+sheet.addEventListener("pointermove", (event) => { if (holdsPen(event)) { const next = place(event); line(last, next); last = next; } });
+for (const kind of ["pointerup", "pointercancel"]) sheet.addEventListener(kind, (event) => { if (holdsPen(event)) last = null; });
 sheet.addEventListener("keydown", (event) => {
   const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
   if (event.key === " ") {

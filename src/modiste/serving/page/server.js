@@ -25,12 +25,12 @@ const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 async function answerOf(picture, name, isDrawing) {
   if (picture.size > mostBytes) throw new Error(`${name} has ${megabytes(picture.size)}; this server takes at most ${megabytes(mostBytes)}; make the picture smaller.`);
   const form = new FormData(), started = performance.now();
-  form.append("images", picture, name);
   underWay?.abort();  // its answer would be dropped
-  underWay = new AbortController();
+  const { signal } = underWay = new AbortController();
+  form.append("images", await inMemory(picture).catch(({ message }) => { throw new Error(`${name}: ${message}`); }), name);
   let content;
   try {
-    content = await fetched(`v1/predict?steps=true&explain=true&drawing=${isDrawing}`, { method: "POST", body: form, signal: underWay.signal });
+    content = await fetched(`v1/predict?steps=true&explain=true&drawing=${isDrawing}`, { method: "POST", body: form, signal });
   } catch (error) {
     throw error instanceof TypeError ? new Error("The server does not answer; is it still running?") : error;
   }
