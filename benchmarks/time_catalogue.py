@@ -17,6 +17,7 @@ import psutil
 
 from clock import spread
 from modiste.catalogue.catalogue import SHARD_ROWS, answer_catalogue
+from modiste.catalogue.model import CatalogueModel
 from modiste.catalogue.ray_workers import RayShardWorkers
 from ray_nodes import nodes
 from record import Record, describe_machine, parser, provenance, rows, with_range
@@ -80,7 +81,12 @@ def time_catalogue(model: Path, pictures: Path, count: int, shard_rows: int) -> 
         started = time.perf_counter()
         make = partial(RayShardWorkers, address)
         answer_catalogue(
-            model, pictures, Path(folder) / "answers", shard_rows=shard_rows, workers=make, on_progress=note
+            CatalogueModel(model),
+            pictures,
+            Path(folder) / "answers",
+            shard_rows=shard_rows,
+            workers=make,
+            on_progress=note,
         )
     return measured(started, *moments)
 

@@ -16,7 +16,7 @@ from modiste.recipes import named
 from modiste.searches import outcomes
 from modiste.searches.plan import Plan
 from modiste.searches.ray_cluster import RayWorkers
-from modiste.searches.search import search
+from modiste.searches.search import DriverOptions, search
 from ray_nodes import nodes
 from record import Record, describe_machine, parser, provenance, rows, with_range
 
@@ -67,7 +67,7 @@ def time_empty(plan: Plan, trials: int, data: Path) -> list[float]:
 def timed(plan: Plan, folder: Path, address: str, data: Path) -> float:
     """Return the seconds of a search on the cluster."""
     started = time.perf_counter()
-    search(plan, folder, workers=partial(RayWorkers, address, folder), device="cpu", data_folder=data)
+    search(plan, folder, DriverOptions(partial(RayWorkers, address, folder)), device="cpu", data_folder=data)
     return time.perf_counter() - started
 
 

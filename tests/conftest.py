@@ -84,7 +84,7 @@ def parts(base: "type[Part]") -> "Iterator[type[Part]]":
 
 
 def of_all_workers(folders: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Return this worker's copy of a run that the first worker makes which needs it; the others wait for it."""
+    """Return this worker's copy of a folder that the first worker makes which needs it; the others wait for it."""
     own = folders.mktemp(name) / "run"
     common = folders.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
@@ -98,6 +98,12 @@ def of_all_workers(folders: pytest.TempPathFactory, name: str, make: Callable[[P
             return own
     shutil.copytree(made, own)
     return own
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """Make a folder, from its name and what fills it, in the first worker alone; every worker has a copy."""
+    return partial(of_all_workers, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -129,8 +135,9 @@ def tiny_recipe() -> "Recipe":
 def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: "Recipe", tiny_folder: Path) -> Path:
     """Folder of a run that has finished; copy it to change it."""
     from modiste.training import trainer
+    from modiste.training.setup import Inputs
 
-    train = partial(trainer.train, tiny_recipe, device="cpu", data_folder=tiny_folder)
+    train = partial(trainer.train, tiny_recipe, inputs=Inputs(tiny_folder), device="cpu")
     return of_all_workers(tmp_path_factory, "tiny", train)
 
 

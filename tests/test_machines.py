@@ -24,6 +24,7 @@ from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import open_run
 from modiste.training import trainer
 from modiste.training.seeds import train_seeds
+from modiste.training.setup import Inputs
 
 OTHER = {
     "ONEDNN_MAX_CPU_ISA": "SSE41",
@@ -45,7 +46,7 @@ def test_a_run_answers_and_goes_on_within_rounding_on_another_machine(
 ) -> None:
     run, begun = Path(shutil.copytree(exported_run, tmp_path / "run")), tmp_path / "begun"
     with pytest.raises(StoppedError):
-        trainer.train(tiny_recipe, begun, device="cpu", data_folder=tiny_folder, listeners=[StopAfter(30)])
+        trainer.train(tiny_recipe, begun, Inputs(tiny_folder), device="cpu", listeners=[StopAfter(30)])
     done = run_python(PROGRAMS / "answer_and_go_on.py", run, begun, run / "model.onnx", tiny_folder, **OTHER)
     assert done.returncode == 0, done.stderr
     there, here = np.load(run / "there.npz"), modiste.Predictor.load(run, device="cpu")

@@ -24,7 +24,7 @@ from modiste.evaluation.comparison import compare
 from modiste.exports.formats import FORMATS
 from modiste.inference.answers import FileAnswer, answers
 from modiste.inference.predictor import Predictor
-from modiste.models.registry import MODELS
+from modiste.models.registry import MODELS, Task, build_model
 from modiste.monitoring.answer_log import LoggedAnswers
 from modiste.monitoring.drift import compare as compare_answers
 from modiste.monitoring.reference import Reference
@@ -34,6 +34,9 @@ from modiste.runs import checkpoint, manifest, run_folder
 from modiste.runs.run_folder import EpochRow, PretrainingRow
 from modiste.training import trainer
 from modiste.training.cross_validation import cross_validate
+from modiste.training.data_pruning import new_order
+from modiste.training.setup import Inputs
+from modiste.training.state import new_training_state
 from modiste.training.transfer.transfer import TransferReport
 
 ROOT = Path(__file__).parents[1]
@@ -93,12 +96,20 @@ class TestRunFolder:
         model = section(FOLDER_PAGE, "`model.safetensors`")
         assert fields_in(run / "model.safetensors") == fields_in(run / "last.safetensors") == model - {"temperature"}
         assert fields_in(run / "test-logits.safetensors") == section(FOLDER_PAGE, "`validation-logits.safetensors`")
-        trainer.train(replace(tiny_recipe, ema_decay=0.9, epochs=1), tmp_path / "run", data_folder=tiny_folder)
+        trainer.train(replace(tiny_recipe, ema_decay=0.9, epochs=1), tmp_path / "run", Inputs(tiny_folder))
         [state] = (tmp_path / "run" / run_folder.STATES).iterdir()
-        tensors, plain = checkpoint.read(state)
-        assert set(plain) == section(FOLDER_PAGE, "`checkpoints`")
-        groups = {name.partition(":")[0] for name in tensors}
-        assert groups == set(re.findall(r"`(\w+):NAME", FOLDER_PAGE)) == {"model", "optimizer", "average", "picked"}
+        assert set(checkpoint.read(state)[1]) == section(FOLDER_PAGE, "`checkpoints`")
+
+    def test_the_tensors_of_a_training_state(self, tiny_recipe: Recipe, tmp_path: Path) -> None:
+        model = build_model(tiny_recipe.model, Task(image_shape=(1, 12, 12), class_names=tuple("abcde")))
+        state = new_training_state(model, replace(tiny_recipe, ema_decay=0.9))
+        state.order = new_order(replace(tiny_recipe, data_pruning=0.5), images=10)
+        state.picked, state.snapshots = model.state_dict(), [model.state_dict()]
+        state.save(tmp_path, "fingerprint")
+        [path] = tmp_path.iterdir()
+        groups = {name.partition(":")[0].replace("-1", "-N") for name in checkpoint.read(path)[0]}
+        named = {"model", "optimizer", "average", "picked", "snapshot-N", "order"}
+        assert groups == set(re.findall(r"`([\w-]+):NAME", FOLDER_PAGE)) == named
 
 
 def test_every_exit_code_is_listed() -> None:
@@ -173,7 +184,7 @@ class TestSchemas:
         tmp_path: Path,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        trainer.train(replace(tiny_recipe, seed=1), tmp_path / "other", device="cpu", data_folder=tiny_folder)
+        trainer.train(replace(tiny_recipe, seed=1), tmp_path / "other", Inputs(tiny_folder), device="cpu")
         others, run = write(tmp_path / "others", tiny_files(seed=8)), shutil.copytree(finished_run, tmp_path / "run")
         both = [run, tmp_path / "other"]
         for words in (
@@ -195,7 +206,7 @@ class TestSchemas:
         runs = [tmp_path / name for name in ("0", "1", "other-0", "other-1")]
         for number, run in enumerate(runs):
             recipe = replace(tiny_recipe, epochs=1, seed=number % 2, batch_size=8 if number < 2 else 4)
-            trainer.train(recipe, run, device="cpu", data_folder=tiny_folder)
+            trainer.train(recipe, run, Inputs(tiny_folder), device="cpu")
         check("compare", compare([finished_run, runs[0]]).as_plain())
         check("compare", compare(runs[:2]).as_plain())
         check("compare", compare(runs).as_plain())

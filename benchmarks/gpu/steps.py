@@ -26,7 +26,7 @@ from modiste.data.dataset import Development, load_development
 from modiste.recipes.recipe import Recipe
 from modiste.training.cuda_graph import ResidentSteps
 from modiste.training.loop import train_epoch
-from modiste.training.setup import open_session, set_up
+from modiste.training.setup import Inputs, open_session, set_up
 from modiste.training.step import Steps
 from modiste.training.tracking import Listener
 from modiste.training.trainer import starting_state
@@ -79,7 +79,7 @@ def compare(recipe: Recipe, options: argparse.Namespace) -> dict[str, Any]:
 def train(recipe: Recipe, development: Development, kind: type[Steps]) -> dict[str, Any]:
     """Train a recipe with steps of one kind; return each epoch's loss, the last one's milliseconds a step, weights."""
     with tempfile.TemporaryDirectory() as folder, open_session() as session:
-        run = set_up(recipe, Path(folder), session, development)
+        run = set_up(recipe, Path(folder), session, Inputs(development))
         assert run is not None, "a new folder holds no finished run"
         context = run.context(Listener())
         state = starting_state(run, context)

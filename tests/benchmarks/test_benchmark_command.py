@@ -24,6 +24,7 @@ from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.runs import run_folder
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def test_all_on_test(
     finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one, other = shutil.copytree(finished_run, tmp_path / "one"), tmp_path / "other"
-    trainer.train(replace(tiny_recipe, seed=1), other, device="cpu", data_folder=tiny_folder)
+    trainer.train(replace(tiny_recipe, seed=1), other, Inputs(tiny_folder), device="cpu")
     where = ["--data-folder", str(tiny_folder), "--out", str(tmp_path / "page"), "--device", "cpu"]
     main.main(["benchmark", "all", str(one), str(other), "--attacked", "20", "--steps", "2", *where])
     printed = capsys.readouterr().out
@@ -185,7 +186,7 @@ def test_what_the_runs_and_files_show_is_said_before_the_test_set_is_opened(
     coloured = pictured(shop, "coloured", colour=True)
     refused("corruptions", [coloured], DataError, "images: expected one channel, grey, found 3")
     taught = with_teachers(replace(tiny_recipe, epochs=1), [finished_run])[0]
-    trainer.train(taught, tmp_path / "taught", device="cpu", data_folder=tiny_folder, teachers=[finished_run])
+    trainer.train(taught, tmp_path / "taught", Inputs(tiny_folder, teachers=[finished_run]), device="cpu")
     refused("noise", [tmp_path / "taught"], RecipeError, r"distillation\.teachers: expected none in the", **tiny)
 
 

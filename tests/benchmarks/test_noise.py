@@ -21,6 +21,7 @@ from modiste.evaluation.run_images import load_own_development
 from modiste.recipes.recipe import DataRecipe, DistillationRecipe, Recipe
 from modiste.runs import run_folder
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 
 
 def labels(count: int = 4000, classes: int = 4) -> torch.Tensor:
@@ -61,7 +62,7 @@ def test_a_share_too_small_for_the_last_run_is_refused_before_the_first_is_train
 ) -> None:
     """Of 400 images one label would be wrong, of 100 none."""
     few = replace(tiny_recipe, name="few", epochs=1, data=replace(tiny_recipe.data, images_per_class=20))
-    trainer.train(few, tmp_path / "few", device="cpu", data_folder=tiny_folder)
+    trainer.train(few, tmp_path / "few", Inputs(tiny_folder), device="cpu")
     runs, out = [shutil.copytree(finished_run, tmp_path / "many"), tmp_path / "few"], tmp_path / "noise"
     with pytest.raises(RecipeError, match=r"^share: expected one that makes a label of 100 wrong, found 0\.003$"):
         modiste.benchmark("noise", runs, share=0.003, noisy_runs=out, data_folder=tiny_folder, device="cpu")
@@ -82,8 +83,9 @@ def test_extra_pictures_are_learned_from_again(
     def join(development: Development, recipe: DataRecipe) -> Development:
         return replace(development, notes=(recipe.extra,))
 
-    def stop(recipe: Recipe, *_: object, data: Development, **__: object) -> None:
-        seen.append((recipe.data, data))
+    def stop(recipe: Recipe, _folder: Path, inputs: Inputs, **_: object) -> None:
+        assert isinstance(inputs.data, Development)
+        seen.append((recipe.data, inputs.data))
         raise StoppedError("seen")
 
     monkeypatch.setattr(noise, "with_extra", join)
@@ -129,7 +131,7 @@ def test_runs_of_one_name_keep_apart(
     finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:
     other = replace(tiny_recipe, optimizer=replace(tiny_recipe.optimizer, learning_rate=1e-4))
-    trainer.train(other, tmp_path / "other", device="cpu", data_folder=tiny_folder)
+    trainer.train(other, tmp_path / "other", Inputs(tiny_folder), device="cpu")
     found = modiste.benchmark(
         "noise",
         [finished_run, tmp_path / "other"],

@@ -13,11 +13,12 @@ from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import Recipe
 from modiste.runs.run_folder import open_run
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 
 
 def test_the_record(finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     first, other = Path(shutil.copytree(finished_run, tmp_path / "a")), tmp_path / "b"
-    trainer.train(replace(tiny_recipe, name="other", epochs=1), other, device="cpu", data_folder=tiny_folder)
+    trainer.train(replace(tiny_recipe, name="other", epochs=1), other, Inputs(tiny_folder), device="cpu")
     for _ in range(2):
         team_record.write_record(tmp_path / "record", [first, other], tiny_folder)
         assert [open_run(run).test_openings for run in (first, other)] == [1, 1]
@@ -42,7 +43,7 @@ def test_an_ensemble_for_each_seed(tiny_recipe: Recipe, tiny_folder: Path, tmp_p
     for seed in (0, 1):
         for name, hidden in (("small", 8), ("large", 16)):
             recipe = replace(tiny_recipe, name=name, model=MLPRecipe(hidden=(hidden,)), seed=seed)
-            trainer.train(recipe, tmp_path / f"{name}-{seed}", device="cpu", data_folder=tiny_folder)
+            trainer.train(recipe, tmp_path / f"{name}-{seed}", Inputs(tiny_folder), device="cpu")
             folders.append(tmp_path / f"{name}-{seed}")
     team_record.write_record(tmp_path / "record", folders, tiny_folder)
     plain = json.loads((tmp_path / "record" / "record.json").read_text(encoding="utf-8"))

@@ -6,6 +6,7 @@ import pytest
 from small_catalogue import InThisProcess, network, shards, write_small_pictures
 
 from modiste.catalogue.catalogue import answer_catalogue
+from modiste.catalogue.model import CatalogueModel
 
 
 @pytest.fixture(scope="session")
@@ -30,5 +31,5 @@ def calm(
 ) -> dict[str, bytes]:
     """The shards, of ``ROWS`` pictures, of a run that nothing disturbed, in one process."""
     out = tmp_path_factory.mktemp("calm") / "answers"
-    answer_catalogue(model, pictures, out, shard_rows=request.module.ROWS, workers=InThisProcess)
+    answer_catalogue(CatalogueModel(model), pictures, out, shard_rows=request.module.ROWS, workers=InThisProcess)
     return shards(out)

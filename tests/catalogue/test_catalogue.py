@@ -6,11 +6,7 @@ import os
 import random
 import re
 import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -21,11 +17,13 @@ import pyarrow.parquet
 import pytest
 from small_catalogue import CLASSES, InThisProcess, network, shards, write_small_pictures
 
-from commands_and_data import PROGRAMS, child_environment, run_modiste, run_python, still_running
+from commands_and_data import PROGRAMS, run_modiste, run_python, still_running
 from fault_counter import Faults
+from fork_server import COMMAND, Disk, ForkServer
 from modiste.catalogue import listing
 from modiste.catalogue.catalogue import answer_catalogue
 from modiste.catalogue.listing import Place, hash_list, in_order, read_part, write_list
+from modiste.catalogue.model import CatalogueModel
 from modiste.catalogue.plan import FOLDER, PLAN, Plan
 from modiste.catalogue.shards import ShardTask, answer_shard
 from modiste.catalogue.workers import MOST_DEATHS, DiedError, LocalWorkers
@@ -45,27 +43,13 @@ def rows(out: Path) -> list[dict[str, object]]:
     return found
 
 
-def command(model: Path, place: Path, out: Path) -> list[str]:
-    words = [sys.executable, "-m", "modiste", "predict", model, place, "--out", out, "--shard-rows", ROWS]
-    return list(map(str, words))
-
-
-def start(model: Path, place: Path, out: Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        command(model, place, out), env=child_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def wait_for(reached: Callable[[], bool], process: "subprocess.Popen[str]") -> None:
-    deadline = time.monotonic() + 120
-    while not reached():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+def words_for(model: Path, place: Path, out: Path) -> list[str]:
+    """Return what stands behind ``modiste`` on the command line."""
+    return list(map(str, ("predict", model, place, "--out", out, "--shard-rows", ROWS)))
 
 
 def test_each_picture_is_answered_once_as_predict_answers_it(model: Path, pictures: Path, tmp_path: Path) -> None:
-    done = answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
+    done = answer_catalogue(CatalogueModel(model), pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
     found = rows(tmp_path)
     expected = list(answers(OnnxModel.load(model), find_pictures(pictures)))
     assert [str(pictures / str(row["path"])) for row in found] == [one.source for one in expected]
@@ -94,8 +78,8 @@ def test_prediction_sets_have_a_column(
     with_table: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path
 ) -> None:
     out, few = tmp_path / "answers", tmp_path / "few"
-    answer_catalogue(with_table, pictures, out, shard_rows=ROWS, coverage=0.9, workers=InThisProcess)
-    answer_catalogue(with_table, pictures, few, shard_rows=ROWS, coverage=0.5, workers=InThisProcess)
+    answer_catalogue(CatalogueModel(with_table, coverage=0.9), pictures, out, shard_rows=ROWS, workers=InThisProcess)
+    answer_catalogue(CatalogueModel(with_table, coverage=0.5), pictures, few, shard_rows=ROWS, workers=InThisProcess)
     found = rows(out)
     for row in found:
         if row["fault"]:
@@ -108,21 +92,25 @@ def test_prediction_sets_have_a_column(
             assert row["possible"] == sorted(expected, key=lambda name: -shares[name])
     sizes = [sum(len(row["possible"] or ()) for row in rows(folder)) for folder in (few, out)]
     assert sizes[0] < sizes[1]
-    answer_catalogue(with_table, pictures, tmp_path / "none", shard_rows=ROWS, workers=InThisProcess)
+    answer_catalogue(CatalogueModel(with_table), pictures, tmp_path / "none", shard_rows=ROWS, workers=InThisProcess)
     assert "possible" not in rows(tmp_path / "none")[0]
 
 
 def test_another_coverage_needs_another_folder(with_table: Path, pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "answers"
-    answer_catalogue(with_table, pictures, out, shard_rows=ROWS, coverage=0.9, workers=InThisProcess)
+    answer_catalogue(CatalogueModel(with_table, coverage=0.9), pictures, out, shard_rows=ROWS, workers=InThisProcess)
     for other, said in ((0.5, "0.5"), (None, "none")):
         with pytest.raises(RunError, match=rf"answers for another --coverage: expected 0\.9, found {said}"):
-            answer_catalogue(with_table, pictures, out, shard_rows=ROWS, coverage=other, workers=InThisProcess)
+            answer_catalogue(
+                CatalogueModel(with_table, coverage=other), pictures, out, shard_rows=ROWS, workers=InThisProcess
+            )
 
 
 def test_a_model_without_thresholds_is_refused_at_once(model: Path, pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="holds no thresholds of prediction sets"):
-        answer_catalogue(model, pictures, tmp_path / "answers", shard_rows=ROWS, coverage=0.9, workers=InThisProcess)
+        answer_catalogue(
+            CatalogueModel(model, coverage=0.9), pictures, tmp_path / "answers", shard_rows=ROWS, workers=InThisProcess
+        )
     assert not shards(tmp_path / "answers")
 
 
@@ -147,15 +135,15 @@ def test_answers_of_two_segmentation_networks_are_not_mixed(
 ) -> None:
     place, out = tmp_path / "pictures", tmp_path / "answers"
     write_small_pictures(place, 4)
-    answer_catalogue(for_garments, place, out, shard_rows=2, workers=InThisProcess)
+    answer_catalogue(CatalogueModel(for_garments), place, out, shard_rows=2, workers=InThisProcess)
     whole = shards(out)
     (out / "answers-000001.parquet").unlink()
     monkeypatch.setattr(segmentation, "find_u2net", lambda: tmp_path / "u2netp.onnx")
     expected = "another segmentation network (MODISTE_SEGMENTATION names it): expected built-in, found U2-Net; give"
     with pytest.raises(RunError, match=re.escape(expected)):
-        answer_catalogue(for_garments, place, out, shard_rows=2, workers=InThisProcess)
+        answer_catalogue(CatalogueModel(for_garments), place, out, shard_rows=2, workers=InThisProcess)
     monkeypatch.setenv(segmentation.VARIABLE, "built-in")
-    answer_catalogue(for_garments, place, out, shard_rows=2, workers=InThisProcess)
+    answer_catalogue(CatalogueModel(for_garments), place, out, shard_rows=2, workers=InThisProcess)
     assert shards(out) == whole
 
 
@@ -173,8 +161,8 @@ def test_a_folder_of_answers_is_not_claimed_by_a_file_that_cannot_answer(
     wrong.write_bytes(network(height=4) if kind != "no model" else b"no model")
     complaint = "this network takes 1 x 4 x 8" if kind != "no model" else r"wrong\.onnx: .*it is not an ONNX file"
     with pytest.raises((RunError, RecipeError), match=complaint):
-        answer_catalogue(wrong, pictures, out, shard_rows=ROWS, workers=InThisProcess)
-    answer_catalogue(model, pictures, out, shard_rows=ROWS, workers=InThisProcess)
+        answer_catalogue(CatalogueModel(wrong), pictures, out, shard_rows=ROWS, workers=InThisProcess)
+    answer_catalogue(CatalogueModel(model), pictures, out, shard_rows=ROWS, workers=InThisProcess)
     assert shards(out) == calm
 
 
@@ -197,42 +185,80 @@ def test_its_processes_work_where_posix_is_missing(
     assert shards(tmp_path / "answers") == calm
 
 
+@pytest.fixture(scope="module")
+def operations(
+    fork_server: ForkServer, model: Path, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[str]:
+    """The operations on the files of answers by a command that nothing disturbs."""
+    out = tmp_path_factory.mktemp("operations") / "answers"
+    ended = fork_server.run(COMMAND, words_for(model, pictures, out), disk=Disk(out))
+    assert ended.code == 0, ended.said
+    return fork_server.operations()
+
+
+def workers_until_the_end(driver: int, fork_server: ForkServer) -> list[psutil.Process]:
+    """Return the processes that a command has started, once it has ended."""
+    family = psutil.Process(driver)
+    found = set[psutil.Process]()
+    while not fork_server.has_ended(seconds=0.01):
+        found.update(family.children(recursive=True))
+    return list(found)
+
+
 def test_killed_at_any_moment_it_goes_on_and_no_picture_is_missing_or_there_twice(
-    model: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path, faults: Faults
+    fork_server: ForkServer,
+    operations: list[str],
+    model: Path,
+    pictures: Path,
+    calm: dict[str, bytes],
+    tmp_path: Path,
+    faults: Faults,
 ) -> None:
-    draw = random.Random(1)
-    began = time.monotonic()
-    assert run_modiste(*command(model, pictures, tmp_path / "timed")[3:]).returncode == 0
-    seconds = time.monotonic() - began
+    """Every second moment comes when shards have been written already."""
+    draw, first = random.Random(1), next(at for at, line in enumerate(operations) if is_new_shard(line))
     for number in faults("catalogue: SIGKILL at a random moment", few=10, many=60):
         out = tmp_path / str(number)
-        process = start(model, pictures, out)
-        time.sleep(draw.uniform(0.2, 1) * seconds)
-        workers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.kill()
-        process.communicate()
+        at = draw.randint(1 if number % 2 else first + 2, len(operations))
+        driver = fork_server.start(COMMAND, words_for(model, pictures, out), disk=Disk(out, at, "die before"))
+        workers = workers_until_the_end(driver, fork_server)
+        assert fork_server.wait().code == -signal.SIGKILL
         assert still_running(workers, seconds=30) == []
         assert set(shards(out).items()) <= set(calm.items())
-        again = run_modiste(*command(model, pictures, out)[3:])
+        assert shards(out) or number % 2
+        again = run_modiste(*words_for(model, pictures, out))
         assert again.returncode == 0, again.stderr
         assert shards(out) == calm
         assert not list(out.rglob("*.part"))
 
 
+def is_new_shard(operation: str) -> bool:
+    """Tell whether an operation gives a shard its name."""
+    return re.match(r"rename .*/answers-\d+\.parquet$", operation) is not None
+
+
 def test_a_worker_that_is_killed_costs_only_its_shard(
-    model: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path, faults: Faults
+    fork_server: ForkServer,
+    operations: list[str],
+    model: Path,
+    pictures: Path,
+    calm: dict[str, bytes],
+    tmp_path: Path,
+    faults: Faults,
 ) -> None:
+    """The command is stopped as it writes one of the first shards, when its workers have others at work."""
+    moments = [at for at, line in enumerate(operations, start=1) if is_new_shard(line)][:3]
     for number in faults("catalogue: a worker killed", few=10, many=60):
-        process = start(model, pictures, tmp_path / str(number))
-        family = psutil.Process(process.pid)
-        wait_for(lambda: any("spawn_main" in " ".join(one.cmdline()) for one in family.children()), process)  # noqa: B023
-        for child in family.children():
-            if "spawn_main" in " ".join(child.cmdline()):
-                child.kill()
-                break
-        _, complaint = process.communicate(timeout=120)
-        assert (process.returncode, complaint) == (0, "")
-        assert shards(tmp_path / str(number)) == calm
+        out = tmp_path / str(number)
+        disk = Disk(out, moments[number % 3], "stop")
+        driver = psutil.Process(fork_server.start(COMMAND, words_for(model, pictures, out), disk=disk))
+        while driver.status() != psutil.STATUS_STOPPED:
+            assert not fork_server.has_ended(seconds=0.01)
+        worker = next(child for child in driver.children() if "spawn_main" in " ".join(child.cmdline()))
+        worker.kill()
+        driver.resume()
+        ended = fork_server.wait()
+        assert (ended.code, len(ended.said.splitlines())) == (0, 1), ended.said
+        assert shards(out) == calm
 
 
 def test_a_worker_that_is_killed_as_it_starts_counts_as_one_that_died(
@@ -265,14 +291,16 @@ def test_asked_to_stop_it_keeps_what_is_done_and_goes_on(
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(StoppedError, match=r"stopped on request with 48 of 91 pictures answered"):
-        answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=partial(InThisProcess, before=ask))
+        answer_catalogue(
+            CatalogueModel(model), pictures, tmp_path, shard_rows=ROWS, workers=partial(InThisProcess, before=ask)
+        )
     assert shards(tmp_path) == dict(list(calm.items())[:3])
     again = list[int]()
     noted = partial(InThisProcess, before=lambda task: again.append(task.number))
-    answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=noted)
+    answer_catalogue(CatalogueModel(model), pictures, tmp_path, shard_rows=ROWS, workers=noted)
     assert again == [3, 4, 5]
     assert shards(tmp_path) == calm
-    answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=noted)
+    answer_catalogue(CatalogueModel(model), pictures, tmp_path, shard_rows=ROWS, workers=noted)
     assert again == [3, 4, 5]
 
 
@@ -285,7 +313,9 @@ def test_a_shard_that_kills_its_workers_is_named(model: Path, pictures: Path, tm
             raise DiedError
 
     with pytest.raises(RunError, match=r"workers died 3 times over shard 1, 16 pictures from .*\.png on"):
-        answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=partial(InThisProcess, before=die))
+        answer_catalogue(
+            CatalogueModel(model), pictures, tmp_path, shard_rows=ROWS, workers=partial(InThisProcess, before=die)
+        )
     assert tried == [0] + MOST_DEATHS * [1]
 
 
@@ -329,7 +359,7 @@ def test_the_shard_that_kills_its_worker_is_named_and_not_those_beside_it(
     given = list[list[int]]()
     pool = partial(Pool, deadly=2, deaths=9, given=given)
     with pytest.raises(RunError, match=r"workers died 3 times over shard 2, 16 pictures from .*\.png on"):
-        answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=pool)
+        answer_catalogue(CatalogueModel(model), pictures, tmp_path, shard_rows=ROWS, workers=pool)
     assert given == [[0], [0, 1], [0, 1, 2], [0], [1], *MOST_DEATHS * [[2]]]
     assert list(shards(tmp_path)) == ["answers-000000.parquet", "answers-000001.parquet"]
 
@@ -339,7 +369,7 @@ def test_after_the_shards_that_were_at_work_at_a_death_others_go_on_together(
 ) -> None:
     given = list[list[int]]()
     pool = partial(Pool, deadly=2, deaths=MOST_DEATHS, given=given)
-    answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=pool)
+    answer_catalogue(CatalogueModel(model), pictures, tmp_path, shard_rows=ROWS, workers=pool)
     assert given == [[0], [0, 1], [0, 1, 2], [0], [1], *MOST_DEATHS * [[2]], [3], [3, 4], [3, 4, 5]]
     assert shards(tmp_path) == calm
 
@@ -350,7 +380,7 @@ def test_after_the_shards_that_were_at_work_at_a_death_others_go_on_together(
 def test_a_shard_that_is_not_whole_is_answered_again(
     change: str, model: Path, pictures: Path, calm: dict[str, bytes], tmp_path: Path
 ) -> None:
-    answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
+    answer_catalogue(CatalogueModel(model), pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
     path = tmp_path / "answers-000001.parquet"
     content, table = path.read_bytes(), pyarrow.parquet.read_table(path)
     path.unlink()
@@ -364,7 +394,7 @@ def test_a_shard_that_is_not_whole_is_answered_again(
         path.write_bytes(calm["answers-000002.parquet"])
     elif change == "with rows missing":
         pyarrow.parquet.write_table(table.slice(1), path)
-    answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
+    answer_catalogue(CatalogueModel(model), pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
     assert shards(tmp_path) == calm
 
 
@@ -373,18 +403,18 @@ def test_another_model_list_or_division_is_refused(model: Path, tmp_path: Path) 
     write_small_pictures(place, 20)
     other.write_bytes(network(seed=1))
     answer = partial(answer_catalogue, shard_rows=ROWS, workers=InThisProcess)
-    answer(model, place, out)
+    answer(CatalogueModel(model), place, out)
     before = shards(out)
     with pytest.raises(RunError, match=r"another model: expected SHA-256 \w+\.\.\., found SHA-256 \w+\.\.\.; give"):
-        answer(other, place, out)
+        answer(CatalogueModel(other), place, out)
     with pytest.raises(RunError, match=r"another --shard-rows: expected 16, found 8"):
-        answer_catalogue(model, place, out, shard_rows=8, workers=InThisProcess)
+        answer_catalogue(CatalogueModel(model), place, out, shard_rows=8, workers=InThisProcess)
     (place / "even" / "0000.png").rename(place / "even" / "0001.png")
     with pytest.raises(RunError, match="another list of pictures"):
-        answer(model, place, out)
+        answer(CatalogueModel(model), place, out)
     (place / "even" / "0001.png").unlink()
     with pytest.raises(RunError, match=r"another number of pictures: expected 21, found 20"):
-        answer(model, place, out)
+        answer(CatalogueModel(model), place, out)
     assert shards(out) == before
 
 
@@ -392,7 +422,9 @@ def test_another_model_list_or_division_is_refused(model: Path, tmp_path: Path) 
 def test_what_fixes_the_work_is_refused_when_it_is_damaged(
     name: str, model: Path, pictures: Path, tmp_path: Path
 ) -> None:
-    answer = partial(answer_catalogue, model, pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
+    answer = partial(
+        answer_catalogue, CatalogueModel(model), pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess
+    )
     answer()
     (tmp_path / "answers-000000.parquet").unlink()
     path = tmp_path / FOLDER / name
@@ -406,7 +438,7 @@ def test_what_fixes_the_work_is_refused_when_it_is_damaged(
 def test_other_files_are_not_touched(model: Path, pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(RunError, match=r"not empty and without a plan \(letter\.txt\)"):
-        answer_catalogue(model, pictures, tmp_path, workers=InThisProcess)
+        answer_catalogue(CatalogueModel(model), pictures, tmp_path, workers=InThisProcess)
     assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == ["letter.txt"]
 
 
@@ -418,7 +450,7 @@ def test_hidden_files_and_a_plan_of_another_program_are_not_touched(
     mine.parent.mkdir(exist_ok=True)
     mine.write_text("mine")
     with pytest.raises(RunError, match=rf"not empty and without a plan \({re.escape(name)}\)"):
-        answer_catalogue(model, pictures, tmp_path, workers=InThisProcess)
+        answer_catalogue(CatalogueModel(model), pictures, tmp_path, workers=InThisProcess)
     assert mine.read_text(encoding="utf-8") == "mine"
 
 
@@ -429,7 +461,7 @@ def test_what_a_killed_command_left_before_its_plan_was_whole_is_replaced(
     folder.mkdir()
     for name in (ONNX_FILE, "pictures-000000", f".pictures-000001-{8 * '0f'}.part"):
         (folder / name).write_bytes(b"half")
-    answer_catalogue(model, pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
+    answer_catalogue(CatalogueModel(model), pictures, tmp_path, shard_rows=ROWS, workers=InThisProcess)
     assert shards(tmp_path) == calm
     assert not list(tmp_path.rglob(".*.part"))
 
@@ -446,7 +478,7 @@ def test_a_list_is_answered_in_its_order_with_absolute_paths_and_repetitions(
         else:
             pyarrow.parquet.write_table(pyarrow.table({"path": names, "price": [9] * len(names)}), table)
         out = tmp_path / ending
-        answer_catalogue(model, table, out, workers=InThisProcess)
+        answer_catalogue(CatalogueModel(model), table, out, workers=InThisProcess)
         found = rows(out)
         assert [row["path"] for row in found] == names
         assert found[0] == found[2]
@@ -471,7 +503,7 @@ def test_a_csv_list_that_is_none_is_refused(content: bytes, complaint: str, mode
     table = tmp_path / "list.csv"
     table.write_bytes(content)
     with pytest.raises(DataError, match=complaint):
-        answer_catalogue(model, table, tmp_path / "answers", workers=InThisProcess)
+        answer_catalogue(CatalogueModel(model), table, tmp_path / "answers", workers=InThisProcess)
 
 
 def test_without_pictures_nothing_is_left_where_the_answers_would_be(model: Path, tmp_path: Path) -> None:
@@ -480,7 +512,7 @@ def test_without_pictures_nothing_is_left_where_the_answers_would_be(model: Path
     table.write_bytes(b"path\n")
     for place in (empty, table):
         with pytest.raises(PhotoError, match="no pictures"):
-            answer_catalogue(model, place, tmp_path / "answers", workers=InThisProcess)
+            answer_catalogue(CatalogueModel(model), place, tmp_path / "answers", workers=InThisProcess)
     assert not (tmp_path / "answers").exists()
 
 
@@ -493,14 +525,14 @@ def test_a_parquet_list_that_is_none_is_refused(model: Path, tmp_path: Path) -> 
     ):
         pyarrow.parquet.write_table(content, table)
         with pytest.raises(DataError, match=complaint):
-            answer_catalogue(model, table, tmp_path / "answers", workers=InThisProcess)
+            answer_catalogue(CatalogueModel(model), table, tmp_path / "answers", workers=InThisProcess)
     parts = [pyarrow.py_buffer(bytes((0, 0, 0, 0, 2, 0, 0, 0))), pyarrow.py_buffer(b"\xff\xfe")]
     pyarrow.parquet.write_table(pyarrow.table({"path": pyarrow.StringArray.from_buffers(1, *parts)}), table)
     with pytest.raises(DataError, match="unreadable: expected a parquet file, found 'utf-8' codec can't decode"):
-        answer_catalogue(model, table, tmp_path / "answers", workers=InThisProcess)
+        answer_catalogue(CatalogueModel(model), table, tmp_path / "answers", workers=InThisProcess)
     table.write_bytes(b"PAR1 nothing")
     with pytest.raises(DataError, match="unreadable: expected a parquet file"):
-        answer_catalogue(model, table, tmp_path / "answers", workers=InThisProcess)
+        answer_catalogue(CatalogueModel(model), table, tmp_path / "answers", workers=InThisProcess)
 
 
 def test_a_folder_of_any_size_is_sorted_in_bounded_parts(
@@ -537,7 +569,7 @@ def test_links_and_closed_folders_are_refused_as_predict_refuses_them(model: Pat
     (place / "nothing.png").symlink_to(place / "none")
     os.mkfifo(place / "pipe.png")
     (place / os.fsdecode(b"bad\xff.png")).write_bytes((place / "even" / "0000.png").read_bytes())
-    answer_catalogue(model, place, tmp_path / "answers", workers=InThisProcess)
+    answer_catalogue(CatalogueModel(model), place, tmp_path / "answers", workers=InThisProcess)
     found = {row["path"]: row["fault"] for row in rows(tmp_path / "answers")}
     expected = {
         os.path.relpath(one.source, place): one.fault for one in answers(OnnxModel.load(model), find_pictures(place))
@@ -578,12 +610,14 @@ def test_what_is_not_installed_is_named(model: Path, pictures: Path, tmp_path: P
     assert done.stderr == "modiste: answers in parquet: needs pyarrow: pip install 'modiste[parquet]'\n"
 
 
-def test_neither_the_driver_nor_its_workers_load_torch(model: Path, pictures: Path, tmp_path: Path) -> None:
+def test_a_catalogue_is_answered_without_torch(model: Path, pictures: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from modiste.catalogue.catalogue import answer_catalogue\n"
         f"from small_catalogue import InThisProcess\n"
-        f"answer_catalogue({str(model)!r}, {str(pictures)!r}, {str(tmp_path)!r}, workers=InThisProcess)\n"
+        "from modiste.catalogue.model import CatalogueModel\n"
+        f"model = CatalogueModel(Path({str(model)!r}))\n"
+        f"answer_catalogue(model, {str(pictures)!r}, {str(tmp_path)!r}, workers=InThisProcess)\n"
         "print('torch' in sys.modules)"
     )
-    done = run_python("-c", script, PYTHONPATH=str(Path(__file__).parent))
+    done = run_python("-c", script, PYTHONPATH=f"{Path(__file__).parent}{os.pathsep}{os.environ['PYTHONPATH']}")
     assert (done.stdout, done.stderr) == ("False\n", "")

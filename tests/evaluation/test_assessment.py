@@ -32,6 +32,7 @@ from modiste.exports import card, export
 from modiste.recipes.recipe import Recipe
 from modiste.runs import manifest, run_folder, storage
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 
 KEYS = [
     "split",
@@ -192,7 +193,7 @@ def test_stored_logits_are_watched(run: Path, tiny_folder: Path) -> None:
 def test_picked_and_last_are_different_weights(tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path) -> None:
     """At a learning rate that spoils what was learned, the best epoch is not the last one."""
     recipe = replace(tiny_recipe, epochs=4, optimizer=replace(tiny_recipe.optimizer, learning_rate=0.05))
-    trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, tmp_path / "run", Inputs(tiny_folder), device="cpu")
     opened = run_folder.open_run(tmp_path / "run")
     assert opened.picked.epoch < 4, "choose another learning rate for this test"
     results = [
@@ -343,10 +344,10 @@ def test_a_class_that_the_split_lacks_has_no_figures() -> None:
 
 def test_an_unfinished_run_is_refused(tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path) -> None:
     with pytest.raises(StoppedError):
-        trainer.train(tiny_recipe, tmp_path / "run", data_folder=tiny_folder, listeners=[StopAfter(30)])
+        trainer.train(tiny_recipe, tmp_path / "run", Inputs(tiny_folder), listeners=[StopAfter(30)])
     with pytest.raises(RunError, match="has not finished; repeat its `modiste train` command"):
         evaluate(tmp_path / "run", split="test", data_folder=tiny_folder)
-    trainer.train(tiny_recipe, tmp_path / "run", data_folder=tiny_folder)
+    trainer.train(tiny_recipe, tmp_path / "run", Inputs(tiny_folder))
     assert evaluate(tmp_path / "run", data_folder=tiny_folder).images == 80
 
 
@@ -393,7 +394,7 @@ class TestChangedData:
 
     def test_labels_beyond_the_classes_are_refused(self, run: Path, images: Path) -> None:
         (images / TEST_LABELS).write_bytes(idx(np.arange(100) % 6))
-        with pytest.raises((RunError, DataError)):
+        with pytest.raises(DataError, match=r"label out of range: expected 0 to 4 \(5 classes\), found 5 at position 5"):
             evaluate(run, split="test", data_folder=images)
         assert run_folder.open_run(run).test_openings == 0
 

@@ -11,13 +11,14 @@ from modiste.evaluation.assessment import Weights, evaluate
 from modiste.evaluation.averaging import CHOICES, AveragingComparison, compare_averaging
 from modiste.recipes.recipe import Recipe, ScheduleRecipe
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 
 
 @pytest.fixture(scope="module")
 def averaged_run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe, tiny_folder: Path) -> Path:
     folder = tmp_path_factory.mktemp("averaging") / "run"
     recipe = replace(tiny_recipe, shifts=3, epochs=2, schedule=ScheduleRecipe(shape="cosine", cycles=2))
-    trainer.train(recipe, folder, device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, folder, Inputs(tiny_folder), device="cpu")
     return folder
 
 

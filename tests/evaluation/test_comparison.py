@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
@@ -23,26 +24,29 @@ from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 
 Runs = dict[str, Path]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory, finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path) -> Runs:
+def runs(shared_folder: Callable[..., Path], finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path) -> Runs:
     """Two seeds of the small recipe, two of one that hardly learns, one of a third, a twin."""
-    folder = tmp_path_factory.mktemp("compared")
-    shutil.copytree(finished_run, folder / "fast-0")
-    slow = replace(tiny_recipe, name="slow", optimizer=replace(tiny_recipe.optimizer, learning_rate=1e-4), epochs=1)
-    wide = replace(tiny_recipe, name="wide", model=replace(tiny_recipe.model, hidden=(24,)))
-    for name, recipe in {
-        "fast-1": replace(tiny_recipe, seed=1),
-        "slow-0": slow,
-        "slow-1": replace(slow, seed=1),
-        "wide-0": wide,
-        "twin-0": replace(tiny_recipe, name="twin"),
-    }.items():
-        trainer.train(recipe, folder / name, device="cpu", data_folder=tiny_folder)
-    return {path.name: path for path in folder.iterdir()}
+
+    def make(folder: Path) -> None:
+        shutil.copytree(finished_run, folder / "fast-0")
+        slow = replace(tiny_recipe, name="slow", optimizer=replace(tiny_recipe.optimizer, learning_rate=1e-4), epochs=1)
+        wide = replace(tiny_recipe, name="wide", model=replace(tiny_recipe.model, hidden=(24,)))
+        for name, recipe in {
+            "fast-1": replace(tiny_recipe, seed=1),
+            "slow-0": slow,
+            "slow-1": replace(slow, seed=1),
+            "wide-0": wide,
+            "twin-0": replace(tiny_recipe, name="twin"),
+        }.items():
+            trainer.train(recipe, folder / name, Inputs(tiny_folder), device="cpu")
+
+    return {path.name: path for path in shared_folder("compared", make).iterdir()}
 
 
 def correct(folder: Path) -> torch.Tensor:
@@ -134,7 +138,7 @@ def test_sides_of_one_name_are_told_by_the_fields_in_which_they_differ(
     runs: Runs, tiny_folder: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     for seed in (0, 1):
-        trainer.train(replace(tiny_recipe, epochs=1, seed=seed), tmp_path / f"short-{seed}", data_folder=tiny_folder)
+        trainer.train(replace(tiny_recipe, epochs=1, seed=seed), tmp_path / f"short-{seed}", Inputs(tiny_folder))
     folders = [runs["fast-0"], runs["fast-1"], tmp_path / "short-0", tmp_path / "short-1", runs["slow-0"]]
     found = compare(folders, data_folder=tiny_folder)
     assert [side.name for side in found.sides] == ["tiny (epochs 3, 2 seeds)", "tiny (epochs 1, 2 seeds)", "slow"]

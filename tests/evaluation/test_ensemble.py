@@ -23,6 +23,7 @@ from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.runs import run_folder
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 from networks import assert_rounded
 
 
@@ -32,7 +33,7 @@ def two_runs(
 ) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("ensemble")
     shutil.copytree(finished_run, folder / "a")
-    trainer.train(replace(tiny_recipe, seed=1), folder / "b", device="cpu", data_folder=tiny_folder)
+    trainer.train(replace(tiny_recipe, seed=1), folder / "b", Inputs(tiny_folder), device="cpu")
     return folder / "a", folder / "b"
 
 
@@ -71,7 +72,7 @@ def test_seeds_are_measured_one_by_one(two_runs: tuple[Path, Path], tiny_folder:
 def test_a_mean_is_of_seeds_alone(
     two_runs: tuple[Path, Path], tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path
 ) -> None:
-    trainer.train(replace(tiny_recipe, epochs=1), tmp_path / "short", device="cpu", data_folder=tiny_folder)
+    trainer.train(replace(tiny_recipe, epochs=1), tmp_path / "short", Inputs(tiny_folder), device="cpu")
     with pytest.raises(RunError, match=r"another recipe than .* \(epochs: 3 became 1\); the mean is for runs"):
         evaluate_seeds([two_runs[0], tmp_path / "short"], split="test", data_folder=tiny_folder)
     with pytest.raises(RunError, match="the same recipe and seed as"):
@@ -89,7 +90,7 @@ def test_runs_of_other_splits_are_refused(
     two_runs: tuple[Path, Path], tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path
 ) -> None:
     other = replace(tiny_recipe, data=replace(tiny_recipe.data, split_seed=5))
-    trainer.train(other, tmp_path / "c", device="cpu", data_folder=tiny_folder)
+    trainer.train(other, tmp_path / "c", Inputs(tiny_folder), device="cpu")
     with pytest.raises(RunError, match="measured on other images"):
         evaluate_together([two_runs[0], tmp_path / "c"], data_folder=tiny_folder)
 
@@ -180,7 +181,7 @@ def test_averaged_answers_are_those_of_all_views(
     shifts: int, tmp_path: Path, tiny_recipe: Recipe, tiny_folder: Path
 ) -> None:
     mirrored = replace(tiny_recipe, mirror=True, shifts=shifts, epochs=1)
-    trainer.train(mirrored, tmp_path / "m", device="cpu", data_folder=tiny_folder)
+    trainer.train(mirrored, tmp_path / "m", Inputs(tiny_folder), device="cpu")
     run = run_folder.open_run(tmp_path / "m")
     model, _ = run.load_model()
     images = as_floats(load_development(run.recipe.data, tiny_folder).validation.images)
@@ -220,7 +221,7 @@ def test_unlike_runs_have_their_own_weights(
 ) -> None:
     """Another network, standardisation and averaging."""
     unlike = replace(tiny_recipe, model=MLPRecipe(hidden=(8,)), standardize=True, mirror=True, shifts=1, epochs=1)
-    trainer.train(unlike, tmp_path / "c", device="cpu", data_folder=tiny_folder)
+    trainer.train(unlike, tmp_path / "c", Inputs(tiny_folder), device="cpu")
     found = evaluate_fitted([*two_runs, tmp_path / "c"], data_folder=tiny_folder)
     assert len(found.weights) == 3
     assert found.together.loss <= evaluate_fitted(two_runs, data_folder=tiny_folder).together.loss + 1e-9

@@ -15,6 +15,7 @@ from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.unfinished import evaluate_unfinished, is_unfinished
 from modiste.recipes.recipe import Recipe
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 from modiste.training.tracking import Listener
 
 
@@ -30,7 +31,7 @@ class StopAfter(Listener):
 
 def stopped(recipe: Recipe, folder: Path, data: Path, epochs: int = 1) -> Path:
     with pytest.raises(StoppedError):
-        trainer.train(recipe, folder, device="cpu", data_folder=data, listeners=[StopAfter(epochs)])
+        trainer.train(recipe, folder, Inputs(data), device="cpu", listeners=[StopAfter(epochs)])
     return folder
 
 
@@ -50,7 +51,7 @@ def test_it_measures_as_a_run_that_ends_there(
 ) -> None:
     recipe = replace(tiny_recipe, **change)
     folder = stopped(recipe, tmp_path / "stopped", tiny_folder)
-    trainer.train(replace(recipe, epochs=1), tmp_path / "whole", device="cpu", data_folder=tiny_folder)
+    trainer.train(replace(recipe, epochs=1), tmp_path / "whole", Inputs(tiny_folder), device="cpu")
     before = files(folder)
     found = evaluate_unfinished(folder, weights=weights, device="cpu", data_folder=tiny_folder)  # type: ignore[arg-type]
     wanted = evaluate(tmp_path / "whole", weights=weights, device="cpu", data_folder=tiny_folder)  # type: ignore[arg-type]

@@ -27,6 +27,7 @@ from fault_counter import Faults
 from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import Recipe
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 
 BURGLAR = """
 import pathlib
@@ -41,7 +42,7 @@ DAMAGED = 200
 def sound(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe, tiny_folder: Path) -> Sound:
     folder = tmp_path_factory.mktemp("sound") / "run"
     small = replace(tiny_recipe, epochs=1, model=MLPRecipe(hidden=(4,)))
-    trainer.train(small, folder, device="cpu", data_folder=tiny_folder)
+    trainer.train(small, folder, Inputs(tiny_folder), device="cpu")
     exported = graphs.sound().SerializeToString()
     return Sound(folder, (folder / "model.safetensors").read_bytes(), exported, tiny_folder)
 

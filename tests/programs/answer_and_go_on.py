@@ -15,6 +15,7 @@ import modiste
 from modiste.data.dataset import load_development
 from modiste.runs.run_folder import open_run
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 
 run, begun, file, data = map(Path, sys.argv[1:])
 images = load_development(open_run(run).recipe.data, data).validation.images
@@ -25,4 +26,4 @@ np.savez(run / "there", logits=logits, probabilities=probabilities, exported=exp
 selected = modiste.evaluate(run, weights="picked", device="cpu", data_folder=data)
 last = modiste.evaluate(run, weights="last", device="cpu", data_folder=data)
 print(json.dumps([{"loss": one.loss, "accuracy": one.accuracy} for one in (selected, last)]))
-trainer.train(open_run(run).recipe, begun, device="cpu", data_folder=data)
+trainer.train(open_run(run).recipe, begun, Inputs(data), device="cpu")

@@ -8,6 +8,7 @@ from pathlib import Path
 from modiste.recipes.recipe import load
 from modiste.training import step as steps
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 
 losses, check = list[float](), steps._check_finite
 
@@ -19,6 +20,6 @@ def note(loss: float, norm: float, step: int) -> None:
 
 
 steps._check_finite = note
-trainer.train(load(Path("recipe.json")), sys.argv[1], device="cpu", data_folder=sys.argv[2], teachers=sys.argv[3:])
+trainer.train(load(Path("recipe.json")), sys.argv[1], Inputs(sys.argv[2], teachers=sys.argv[3:]), device="cpu")
 if os.environ.get("RANK", "0") == "0":
     Path(sys.argv[1] + ".losses").write_text(json.dumps(losses), encoding="utf-8")

@@ -25,6 +25,7 @@ from modiste.reports.comparison import COLOURS, laid_over, write_comparison
 from modiste.reports.report import load_images
 from modiste.runs import run_folder
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def other(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe, tiny_fo
     """A run of the same data with another learning rate, so that it makes other mistakes."""
     folder = tmp_path_factory.mktemp("other") / "slower"
     recipe = replace(tiny_recipe, epochs=2, optimizer=replace(tiny_recipe.optimizer, learning_rate=3e-4))
-    trainer.train(recipe, folder, device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, folder, Inputs(tiny_folder), device="cpu")
     return folder
 
 
@@ -86,7 +87,7 @@ def test_seeds_of_one_recipe_have_a_mean_and_no_verdict(
     finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:
     second = tmp_path / finished_run.name  # a folder of the same name elsewhere
-    trainer.train(replace(tiny_recipe, seed=1), second, device="cpu", data_folder=tiny_folder)
+    trainer.train(replace(tiny_recipe, seed=1), second, Inputs(tiny_folder), device="cpu")
     out = write_comparison([finished_run, second], out=tmp_path / "seeds.html", data_folder=tiny_folder)
     text, (side,) = read(out).text, compare([finished_run, second], data_folder=tiny_folder).sides
     assert "These runs have one recipe" in text

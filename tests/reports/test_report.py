@@ -29,6 +29,7 @@ from modiste.reports.recipe_table import MAIN, changed_fields, main_fields, reci
 from modiste.reports.style import breakable
 from modiste.runs import run_folder
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 
 HOSTILE = ("<script>alert(1)</script>", "$x^2$ & y", "\"quoted\" 'name'", "{{ 7 * 7 }}", "衣服")
 
@@ -39,9 +40,6 @@ _watching = False
 def _watch(event: str, arguments: tuple[Any, ...]) -> None:
     if _watching and event == "open":
         _opened.append(str(arguments[0]))
-
-
-sys.addaudithook(_watch)  # for good: Python offers no way to take one off
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +62,7 @@ def tested(
     folder = tmp_path_factory.mktemp("tested") / "run"
     shutil.copytree(finished_run, folder)
     result = evaluate(folder, split="test", device="cpu", data_folder=tiny_folder)
+    sys.addaudithook(_watch)  # for good: Python offers no way to take one off
     _opened.clear()
     _watching = True
     try:
@@ -122,7 +121,7 @@ def strange(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path, tiny_re
     for place in [place for place, label in enumerate(labels) if label == 4][2:]:
         labels[place] = 0
     path.write_bytes(head + labels)
-    trainer.train(replace(tiny_recipe, epochs=1), run, device="cpu", data_folder=images)
+    trainer.train(replace(tiny_recipe, epochs=1), run, Inputs(images), device="cpu")
     return report.write_report(run, data_folder=images)
 
 
@@ -130,7 +129,7 @@ def test_the_report_and_the_table_of_a_fit_speak_of_no_epoch(
     finished_run: Path, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     probe = replace(tiny_recipe, epochs=0, transfer=TransferRecipe(linear_probe=True))
-    trainer.train(probe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    trainer.train(probe, tmp_path / "run", Inputs(tiny_folder), device="cpu")
     fitted = modiste.Run.open(tmp_path / "run")
     assert ["epoch", "none; the last layer was fitted"] in fitted.table().rows
     main(["evaluate", str(tmp_path / "run"), "--data-folder", str(tiny_folder)])
@@ -238,7 +237,7 @@ def test_only_a_run_of_the_paper_stands_beside_the_paper(
     (images / "classes.txt").write_text("\n".join(claims.PAPER_TABLE_2), encoding="utf-8")
     recipe = replace(tiny_recipe, name="paper", epochs=1)
     path = tmp_path / "run"
-    trainer.train(recipe, path, device="cpu", data_folder=images)
+    trainer.train(recipe, path, Inputs(images), device="cpu")
     text = read(report.write_report(path, data_folder=images)).text
     last = run_folder.open_run(path).history[-1]
     assert f"validation accuracy, last epoch 91.41 % {percent(last.validation_accuracy)}" in text

@@ -11,6 +11,7 @@ from modiste.recipes.recipe import Recipe
 from modiste.reports.comparison import write_comparison
 from modiste.reports.report import write_report
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
 
@@ -22,7 +23,7 @@ def pages(
     """The report of a run with a long title, and the page about two runs."""
     folder = tmp_path_factory.mktemp("pages")
     other = folder / "a-run-in-a-folder-with-a-rather-long-name"
-    trainer.train(replace(tiny_recipe, epochs=1, label_smoothing=0.1), other, device="cpu", data_folder=tiny_folder)
+    trainer.train(replace(tiny_recipe, epochs=1, label_smoothing=0.1), other, Inputs(tiny_folder), device="cpu")
     evaluate(other, split="test", device="cpu", data_folder=tiny_folder)  # a second result stands beside the curves
     names = {"title": "Practical work in machine learning: garments", "author": "Ada Lovelace and Charles Babbage"}
     return {

@@ -16,6 +16,7 @@ from modiste.errors import DataError, RunError, StoppedError
 from modiste.recipes.recipe import Recipe
 from modiste.reports import run_figures
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 
 SAME = ("recipe.json", "log.jsonl", "model.safetensors", "last.safetensors", "validation-logits.safetensors")
 
@@ -58,7 +59,7 @@ def test_it_says_at_its_top_that_the_run_goes_on_and_it_goes_on_to_the_same_byte
     assert "Training stopped early" not in text
     for name, scores in found.per_class.items():
         assert f"{name} {scores.precision:.4f} {scores.recall:.4f} {scores.f1:.4f} {scores.support}" in text
-    trainer.train(tiny_recipe, folder, device="cpu", data_folder=tiny_folder)
+    trainer.train(tiny_recipe, folder, Inputs(tiny_folder), device="cpu")
     for name in SAME:
         assert (folder / name).read_bytes() == (finished_run / name).read_bytes()
     assert sorted(modiste.Run.open(folder).files) == sorted(modiste.Run.open(finished_run).files)

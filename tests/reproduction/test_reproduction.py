@@ -97,12 +97,12 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def report(outcome: TrialOutcome, done: int, every: int) -> None:
         reported.append(f"{done}/{every} {outcome.state}")
 
-    reproduce(scope, folder, experiments=few[:1], device="cpu", on_outcome=report)
+    reproduce(Work(scope, folder, few[:1]), device="cpu", on_outcome=report)
     assert reported == [f"{done}/4 complete" for done in range(1, 5)]
-    reproduce(scope, folder, experiments=few, workers=InThisProcess, device="cpu", on_outcome=report)
+    reproduce(Work(scope, folder, few), workers=InThisProcess, device="cpu", on_outcome=report)
     assert reported[4:] == [f"{done}/6 complete" for done in range(5, 7)]
     first = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    reproduce(scope, folder, experiments=few, device="cpu")
+    reproduce(Work(scope, folder, few), device="cpu")
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == first
     return folder
 

@@ -38,13 +38,15 @@ from modiste.runs import manifest, run_folder, storage
 from modiste.searches import outcomes
 from modiste.searches.plan import PLAN, Plan
 from modiste.searches.plots import parallel_coordinates
-from modiste.searches.search import Driver, Suggestions, check_trials, search
+from modiste.searches.search import Driver, DriverOptions, Suggestions, check_trials, search
 from modiste.searches.trial import TrialOutcome, TrialTask, ignore, run_trial
 from modiste.searches.workers import Processes, TrialPool
 from modiste.system.processes import Interruption
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 from modiste.training.transfer.backbones import BACKBONES
 
+IN_THIS_PROCESS = DriverOptions(InThisProcess)
 SPACE = ("optimizer.learning_rate=log(1e-4,1e-1)", "model.hidden=choice([8],[16])", "batch_size=log(16,64)")
 
 
@@ -88,7 +90,7 @@ def test_every_trial_is_a_run_with_the_chosen_values(plan: Plan, finished: Path)
 def test_the_best_is_a_recipe_that_train_takes(finished: Path, tmp_path: Path, tiny_folder: Path) -> None:
     best = max(table(finished), key=lambda row: (row["accuracy"], -row["number"]))  # type: ignore[operator]
     recipe = load(finished / outcomes.BEST)
-    outcome = trainer.train(recipe, tmp_path / "best", device="cpu", data_folder=tiny_folder)
+    outcome = trainer.train(recipe, tmp_path / "best", Inputs(tiny_folder), device="cpu")
     assert outcome.picked.validation_accuracy == pytest.approx(best["accuracy"], abs=0.05)
     text = (finished / outcomes.TABLE_FOR_PEOPLE).read_text(encoding="utf-8")
     assert f"Best: trial {best['number']}" in text
@@ -113,10 +115,10 @@ def test_a_finished_search_is_not_run_again_and_a_longer_one_goes_on(
     def tell(new: TrialOutcome, _every: object) -> None:
         told.append(new.number)
 
-    how = {"workers": InThisProcess, "device": "cpu", "data_folder": tiny_folder, "on_outcome": tell}
-    first = search(plan, own, **how)
+    options = DriverOptions(workers=InThisProcess, on_outcome=tell)
+    first = search(plan, own, options, device="cpu", data_folder=tiny_folder)
     assert told == []
-    longer = search(replace(plan, trials=8), own, **how)
+    longer = search(replace(plan, trials=8), own, options, device="cpu", data_folder=tiny_folder)
     assert sorted(told) == [6, 7]
     assert longer[:6] == first
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -206,7 +208,7 @@ def test_values_that_cannot_be_together_are_an_outcome(plan: Plan, tmp_path: Pat
         sampler="grid",
         trials=4,
     )
-    rows = search(pools, tmp_path / "s", workers=InThisProcess, device="cpu", data_folder=tiny_folder)
+    rows = search(pools, tmp_path / "s", IN_THIS_PROCESS, device="cpu", data_folder=tiny_folder)
     assert [row.state for row in rows] == ["complete", "failed", "complete", "complete"]
     assert "pools: expected 0 to 1, found 2" in rows[1].reason
 
@@ -502,14 +504,15 @@ def changed_folder(tmp_path: Path) -> Path:
 
 
 def test_a_trial_on_other_images_than_those_of_earlier_trials_ends_the_search(
-    plan: Plan, finished: Path, tmp_path: Path, changed_folder: Path
+    plan: Plan, finished: Path, tmp_path: Path, tiny_folder: Path, changed_folder: Path
 ) -> None:
     own = shutil.copytree(finished, tmp_path / "own")
-    longer, how = replace(plan, trials=7), {"workers": InThisProcess, "device": "cpu"}
-    with pytest.raises(RunError, match="tiny: holds other images than those of earlier trials; restore them"):
-        search(longer, own, data_folder=changed_folder, **how)
+    longer = replace(plan, trials=7)
+    with pytest.raises(RunError, match="tiny: holds other images than those of earlier runs; restore them"):
+        search(longer, own, IN_THIS_PROCESS, device="cpu", data_folder=changed_folder)
     assert len(outcomes.read(own)) == 6
-    assert not outcomes.run_folder_of(own, 6).exists()  # with the images restored, the same command continues
+    search(longer, own, IN_THIS_PROCESS, device="cpu", data_folder=tiny_folder)
+    assert len(outcomes.read(own)) == 7, "with the images restored, the same command continues"
 
 
 def test_a_trial_that_began_on_other_images_ends_the_search_and_is_no_outcome(
@@ -523,19 +526,18 @@ def test_a_trial_that_began_on_other_images_ends_the_search_and_is_no_outcome(
         run_trial(task)
 
 
-def test_a_trial_asked_to_stop_while_it_reads_its_images_does_not_begin_to_train(
+def test_a_trial_asked_to_stop_while_it_reads_its_images_takes_no_step(
     plan: Plan, tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(*arguments: Any) -> Development:
         os.kill(os.getpid(), signal.SIGTERM)
         return load_development(*arguments)
 
-    monkeypatch.setattr("modiste.searches.trial.load_development", load)
+    monkeypatch.setattr("modiste.training.setup.load_development", load)
     where = {"folder": tmp_path / "run", "device": "cpu", "data_folder": tiny_folder}
     task = TrialTask(number=0, values={}, recipe=plan.recipe, **where)
-    with Interruption(), pytest.raises(StoppedError):
+    with Interruption(), pytest.raises(StoppedError, match="after step 0"):
         run_trial(task)
-    assert not task.folder.exists()
 
 
 def test_a_trial_that_ran_beside_one_on_other_images_is_not_stored(plan: Plan, tmp_path: Path) -> None:
@@ -597,7 +599,7 @@ def test_a_search_that_is_refused_closes_its_store(plan: Plan, tmp_path: Path) -
             closed.append(True)
 
     with pytest.raises(RecipeError, match="try --device cuda"):
-        search(plan, tmp_path / "s", store=Store(tmp_path / "s"), device="gpu")
+        search(plan, tmp_path / "s", DriverOptions(store=Store(tmp_path / "s")), device="gpu")
     assert closed == [True]
     assert not (tmp_path / "s").exists()
 
@@ -608,7 +610,7 @@ def test_a_plan_that_the_store_refuses_is_not_left_in_the_folder(plan: Plan, tmp
             raise RunError("the storage holds another search")
 
     with pytest.raises(RunError, match="the storage holds another search"):
-        search(plan, tmp_path / "s", store=Store(tmp_path / "s"), device="cpu")
+        search(plan, tmp_path / "s", DriverOptions(store=Store(tmp_path / "s")), device="cpu")
     assert not (tmp_path / "s" / PLAN).exists()
 
 

@@ -25,7 +25,7 @@ from modiste.runs.run_folder import open_run
 from modiste.system.processes import Interruption
 from modiste.training import averages, trainer
 from modiste.training.loop import fit
-from modiste.training.setup import describe_task
+from modiste.training.setup import Inputs, describe_task
 from modiste.training.state import Context, TrainingState, new_training_state
 from modiste.training.step import train_step
 from modiste.training.tracking import Listener, Timing
@@ -165,7 +165,7 @@ def test_an_unfinished_run_is_measured_by_its_average_once_that_has_begun(
     for epoch in (1, 2):
         folder = tmp_path / str(epoch)
         with pytest.raises(StoppedError):
-            trainer.train(recipe, folder, device="cpu", data_folder=tiny_folder, listeners=[StopAfter(epoch)])
+            trainer.train(recipe, folder, Inputs(tiny_folder), device="cpu", listeners=[StopAfter(epoch)])
         found = evaluate_unfinished(folder, device="cpu", data_folder=tiny_folder)
         state = checkpoint.load_state(folder / "checkpoints")
         assert state is not None
@@ -179,7 +179,7 @@ def cyclic_run(tiny_recipe: Recipe, tiny_folder: Path, tmp_path_factory: pytest.
     """A run of two cycles of two epochs."""
     folder = tmp_path_factory.mktemp("cyclic") / "run"
     recipe = replace(tiny_recipe, epochs=4, schedule=ScheduleRecipe(shape="cosine", cycles=2))
-    trainer.train(recipe, folder, device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, folder, Inputs(tiny_folder), device="cpu")
     return folder
 
 

@@ -3,10 +3,12 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from listeners import StopAfter
 from modiste.cli import main
 from modiste.errors import RecipeError, RunError, StoppedError
 from modiste.recipes.plain import to_plain
@@ -14,7 +16,7 @@ from modiste.recipes.recipe import Recipe, ScheduleRecipe
 from modiste.runs import run_folder
 from modiste.training import trainer
 from modiste.training.continuation import continue_run, copy_state, lengthened
-from modiste.training.tracking import Listener
+from modiste.training.setup import Inputs
 
 SAME = ("recipe.json", "log.jsonl", "model.safetensors", "last.safetensors", "validation-logits.safetensors")
 
@@ -23,7 +25,7 @@ SAME = ("recipe.json", "log.jsonl", "model.safetensors", "last.safetensors", "va
 def short_run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: Recipe, tiny_folder: Path) -> Path:
     """Two epochs of what ``finished_run`` has three of."""
     folder = tmp_path_factory.mktemp("short") / "run"
-    trainer.train(replace(tiny_recipe, epochs=2), folder, device="cpu", data_folder=tiny_folder)
+    trainer.train(replace(tiny_recipe, epochs=2), folder, Inputs(tiny_folder), device="cpu")
     return folder
 
 
@@ -32,20 +34,11 @@ def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in [*(folder / name for name in SAME), *states]}
 
 
-class Stop(Listener):
-    def __init__(self, at: int) -> None:
-        self.at = at
-
-    def step_done(self, step: int) -> None:
-        if step == self.at:
-            raise StoppedError
-
-
 def test_it_has_the_bytes_of_a_longer_run(
     short_run: Path, finished_run: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
     before = content(short_run)
-    outcome = continue_run(short_run, tmp_path / "on", epochs=3, device="cpu", data_folder=tiny_folder)
+    outcome = continue_run(short_run, tmp_path / "on", epochs=3, device="cpu", inputs=Inputs(tiny_folder))
     assert content(outcome.folder) == content(finished_run)
     assert content(short_run) == before
     run = run_folder.open_run(outcome.folder)
@@ -56,13 +49,12 @@ def test_it_has_the_bytes_of_a_longer_run(
 def test_after_a_kill_the_same_call_goes_on(
     short_run: Path, finished_run: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    for listeners in ([Stop(60)], [Stop(70)], []):
-        try:
-            continue_run(
-                short_run, tmp_path / "on", epochs=3, device="cpu", data_folder=tiny_folder, listeners=listeners
-            )
-        except StoppedError:
-            assert not (tmp_path / "on" / "manifest.json").exists()
+    go_on = partial(continue_run, short_run, tmp_path / "on", epochs=3, device="cpu", inputs=Inputs(tiny_folder))
+    for step in (60, 70):
+        with pytest.raises(StoppedError):
+            go_on(listeners=[StopAfter(step)])
+        assert not (tmp_path / "on" / "manifest.json").exists()
+    go_on()
     assert content(tmp_path / "on") == content(finished_run)
 
 
@@ -79,7 +71,7 @@ def test_a_kill_while_copying_costs_nothing(
         with pytest.raises(KeyboardInterrupt):
             copy_state(run, tmp_path / "on", lengthened(run, 3))
     assert not (tmp_path / "on" / run_folder.STATES).exists()
-    continue_run(short_run, tmp_path / "on", epochs=3, device="cpu", data_folder=tiny_folder)
+    continue_run(short_run, tmp_path / "on", epochs=3, device="cpu", inputs=Inputs(tiny_folder))
     assert content(tmp_path / "on") == content(finished_run)
 
 

@@ -16,6 +16,7 @@ from modiste.recipes.networks import MLPRecipe
 from modiste.recipes.recipe import load
 from modiste.runs import run_folder
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 
 RECIPE = replace(LONG, epochs=3, batch_size=100, model=MLPRecipe(hidden=(4,)))
 
@@ -24,7 +25,7 @@ RECIPE = replace(LONG, epochs=3, batch_size=100, model=MLPRecipe(hidden=(4,)))
 def begun(tiny_folder: Path, tmp_path: Path) -> Path:
     """A run that broke off in its third epoch, with two states."""
     with pytest.raises(StoppedError):
-        trainer.train(RECIPE, tmp_path / "begun", device="cpu", data_folder=tiny_folder, listeners=[StopAfter(9)])
+        trainer.train(RECIPE, tmp_path / "begun", Inputs(tiny_folder), device="cpu", listeners=[StopAfter(9)])
     return tmp_path / "begun"
 
 
@@ -33,7 +34,7 @@ def test_a_damaged_file_is_refused_or_made_good(
     begun: Path, tiny_folder: Path, memory_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, faults: Faults
 ) -> None:
     """Times are told by ``timing.jsonl`` alone and decide nothing: it is protected once the run has finished."""
-    trainer.train(RECIPE, tmp_path / "calm", device="cpu", data_folder=tiny_folder)
+    trainer.train(RECIPE, tmp_path / "calm", Inputs(tiny_folder), device="cpu")
     draw, run = random.Random(64), memory_path / "run"
     *states, newest = sorted(path.relative_to(begun) for path in begun.glob("checkpoints/step-*"))
     names = [Path("facts.json"), Path("recipe.json"), *states, newest]
@@ -55,7 +56,7 @@ def test_a_damaged_file_is_refused_or_made_good(
 def fault_in(run: Path, data: Path) -> str:
     """Go on with a run; return what is said against it."""
     try:
-        trainer.train(RECIPE, run, device="cpu", data_folder=data)
+        trainer.train(RECIPE, run, Inputs(data), device="cpu")
     except (RunError, RecipeError) as error:
         return str(error)
     return ""

@@ -15,7 +15,7 @@ from modiste.training import trainer
 from modiste.training.data_pruning import PrunedOrder, new_order
 from modiste.training.distributed import Group
 from modiste.training.seeds import train_every_seed, train_seeds
-from modiste.training.setup import check_group
+from modiste.training.setup import Inputs, check_group
 
 IMAGES = 10_000
 
@@ -79,7 +79,7 @@ def test_one_epoch_is_that_of_a_run_without_it(tiny_recipe: Recipe, tiny_folder:
     recipe, weights = replace(tiny_recipe, epochs=1), []
     for share in (0.0, 0.9):
         folder = tmp_path / str(share)
-        trainer.train(replace(recipe, data_pruning=share), folder, device="cpu", data_folder=tiny_folder)
+        trainer.train(replace(recipe, data_pruning=share), folder, Inputs(tiny_folder), device="cpu")
         weights.append(open_run(folder).load_model()[0].state_dict())
     assert all(torch.equal(one, weights[1][name]) for name, one in weights[0].items())
 
@@ -97,7 +97,7 @@ def test_epochs_keep_their_steps_and_later_ones_differ(tiny_recipe: Recipe, tiny
     runs = []
     for share in (0.0, 0.75):
         recipe = replace(tiny_recipe, data_pruning=share, batch_size=24)
-        trainer.train(recipe, tmp_path / str(share), device="cpu", data_folder=tiny_folder)
+        trainer.train(recipe, tmp_path / str(share), Inputs(tiny_folder), device="cpu")
         runs.append(open_run(tmp_path / str(share)))
     plain, pruned = (run.history for run in runs)
     assert [row.step for row in plain] == [row.step for row in pruned]
@@ -108,9 +108,9 @@ def test_epochs_keep_their_steps_and_later_ones_differ(tiny_recipe: Recipe, tiny
 def test_seeds_are_trained_in_turn(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     recipe = replace(tiny_recipe, epochs=2, data_pruning=0.5)
     with pytest.raises(RecipeError, match=r"data_pruning: not possible with several seeds at once, found 0\.5"):
-        train_seeds(recipe, [0, 1], tmp_path / "no", device="cpu", data_folder=tiny_folder)
-    runs = train_every_seed(recipe, [0, 1], tmp_path / "yes", device="cpu", data_folder=tiny_folder)
-    trainer.train(replace(recipe, seed=1), tmp_path / "alone", device="cpu", data_folder=tiny_folder)
+        train_seeds(recipe, [0, 1], tmp_path / "no", Inputs(tiny_folder), device="cpu")
+    runs = train_every_seed(recipe, [0, 1], tmp_path / "yes", Inputs(tiny_folder), device="cpu")
+    trainer.train(replace(recipe, seed=1), tmp_path / "alone", Inputs(tiny_folder), device="cpu")
     assert runs[1].history == open_run(tmp_path / "alone").history
 
 

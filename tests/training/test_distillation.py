@@ -46,7 +46,7 @@ from modiste.training.cuda_graph import ResidentSteps, can_stay
 from modiste.training.distillation import Teachers, distance, load_teachers, loss, taught
 from modiste.training.distributed import Group
 from modiste.training.seeds import seed_folder, train_every_seed, train_seeds
-from modiste.training.setup import describe_task
+from modiste.training.setup import Inputs, describe_task
 from modiste.training.state import Context, TrainingState, new_training_state
 from modiste.training.step import Steps
 from modiste.training.tracking import Listener
@@ -92,8 +92,9 @@ def train(finished_run: Path, tiny_folder: Path, tmp_path: Path) -> Train:
     """Trains a recipe with the finished run as its teacher, into a folder of this name."""
 
     def train(recipe: Recipe, name: str, **changes: object) -> Path:
-        options = {"teachers": [finished_run] if recipe.distillation.teachers else [], **changes}
-        trainer.train(recipe, tmp_path / name, device="cpu", data_folder=tiny_folder, **options)  # type: ignore[arg-type]
+        teachers = changes.pop("teachers", [finished_run] if recipe.distillation.teachers else [])
+        inputs = Inputs(tiny_folder, teachers=teachers)  # type: ignore[arg-type]
+        trainer.train(recipe, tmp_path / name, inputs, device="cpu", **changes)  # type: ignore[arg-type]
         return tmp_path / name
 
     return train
@@ -163,7 +164,7 @@ class TestAnswers:
         """A run in bfloat16 with standardised images that looks at mirror images and moved ones too."""
         folder = tmp_path_factory.mktemp("other") / "run"
         recipe = replace(tiny_recipe, seed=8, epochs=1, precision="bfloat16", standardize=True, mirror=True, shifts=1)
-        trainer.train(recipe, folder, device="cpu", data_folder=tiny_folder)
+        trainer.train(recipe, folder, Inputs(tiny_folder), device="cpu")
         return folder
 
     def test_teachers_answer_as_their_runs_do(self, development: Development, finished_run: Path, other: Path) -> None:
@@ -193,7 +194,7 @@ class TestAnswers:
         model = CNNRecipe(filters=(4,), pools=1, hidden=(), dropout=0.0)
         sgd = OptimizerRecipe(name="sgd", learning_rate=0.1)  # Adam would take large steps along rounding errors
         plain = replace(student, distillation=DistillationRecipe(), model=model, optimizer=sgd, epochs=1)
-        trainer.train(plain, tmp_path / "teacher", device="cpu", data_folder=tiny_folder)
+        trainer.train(plain, tmp_path / "teacher", Inputs(tiny_folder), device="cpu")
         recipe = with_part(with_teachers(plain, tmp_path / "teacher")[0], weight=1.0)
         context = context_of(replace(recipe, augmentation=EVERY_MIXTURE), development, tmp_path / "teacher")
         state = state_of(context)
@@ -210,10 +211,10 @@ class TestAnswers:
     ) -> None:
         plain = replace(tiny_recipe, model=MLPRecipe(hidden=(32,)), optimizer=OptimizerRecipe(learning_rate=0.003))
         wrong = replace(development, train=replace(development.train, labels=(development.train.labels + 1) % 5))
-        teacher = trainer.train(plain, tmp_path / "teacher", device="cpu", data=development)
+        teacher = trainer.train(plain, tmp_path / "teacher", Inputs(development), device="cpu")
         guided = with_part(with_teachers(replace(plain, seed=3), teacher.folder)[0], weight=1.0)
-        student = trainer.train(guided, tmp_path / "s", device="cpu", data=wrong, teachers=[teacher.folder])
-        misled = trainer.train(plain, tmp_path / "misled", device="cpu", data=wrong)
+        student = trainer.train(guided, tmp_path / "s", Inputs(wrong, teachers=[teacher.folder]), device="cpu")
+        misled = trainer.train(plain, tmp_path / "misled", Inputs(wrong), device="cpu")
         accuracies = [one.picked.validation_accuracy for one in (misled, student, teacher)]
         assert accuracies[0] < 0.2
         assert accuracies[1] > accuracies[2] - 0.1 > 0.7
@@ -341,10 +342,10 @@ class TestRuns:
         self, student: Recipe, finished_run: Path, tiny_folder: Path, tmp_path: Path, train: Train
     ) -> None:
         one, two = train(replace(student, epochs=1), "one"), train(replace(student, epochs=2), "two")
-        options = {"epochs": 2, "device": "cpu", "data_folder": tiny_folder}
+        longer, inputs = tmp_path / "longer", Inputs(tiny_folder, teachers=[finished_run])
         with pytest.raises(RecipeError, match="found none; name its folder: --teacher, in Python teacher="):
-            continuation.continue_run(one, tmp_path / "longer", **options)  # type: ignore[arg-type]
-        continuation.continue_run(one, tmp_path / "longer", teachers=[finished_run], **options)  # type: ignore[arg-type]
+            continuation.continue_run(one, longer, epochs=2, inputs=Inputs(tiny_folder), device="cpu")
+        continuation.continue_run(one, longer, epochs=2, inputs=inputs, device="cpu")
         assert_same(tmp_path / "longer", two)
 
     @pytest.mark.parametrize("on", ["augmented", slow_case("stored")])
@@ -353,9 +354,9 @@ class TestRuns:
     ) -> None:
         recipe = with_part(student, on=on)
         recipe = replace(recipe, epochs=1, precision="bfloat16", augmentation=EVERY_MIXTURE)
-        options = {"device": "cpu", "data_folder": tiny_folder, "teachers": [finished_run]}
-        together = train_seeds(recipe, (3, 5), tmp_path / "together", **options)  # type: ignore[arg-type]
-        train_every_seed(recipe, (3, 5), tmp_path / "in turn", **options)  # type: ignore[arg-type]
+        inputs = Inputs(tiny_folder, teachers=[finished_run])
+        together = train_seeds(recipe, (3, 5), tmp_path / "together", inputs, device="cpu")
+        train_every_seed(recipe, (3, 5), tmp_path / "in turn", inputs, device="cpu")
         for seed, side_by_side in zip((3, 5), together, strict=True):
             alone = open_run(train(replace(recipe, seed=seed), f"alone-{seed}"))
             in_turn = open_run(seed_folder(recipe, seed, tmp_path / "in turn"))
@@ -424,7 +425,7 @@ class TestRefusals:
         def refused(message: str, teacher: Path, kind: type[Exception] = RecipeError, **changes: object) -> None:
             recipe = with_teachers(replace(student, **changes), teacher)[0]  # type: ignore[arg-type]
             with pytest.raises(kind, match=message) as found:
-                trainer.train(recipe, tmp_path / "s", device="cpu", data_folder=tiny_folder, teachers=[teacher])
+                trainer.train(recipe, tmp_path / "s", Inputs(tiny_folder, teachers=[teacher]), device="cpu")
             assert "\n" not in str(found.value)
             assert not (tmp_path / "s" / "checkpoints").exists()
 
@@ -436,7 +437,7 @@ class TestRefusals:
 
         def teacher_on(images: Development, **changes: object) -> Path:
             recipe = replace(tiny_recipe, epochs=1, **changes)  # type: ignore[arg-type]
-            trainer.train(recipe, tmp_path / "t", device="cpu", data=images)
+            trainer.train(recipe, tmp_path / "t", Inputs(images), device="cpu")
             return tmp_path / "t"
 
         return teacher_on
@@ -502,9 +503,8 @@ class TestRefusals:
             trainer.train(
                 student,
                 tmp_path / "t",
+                Inputs(tiny_folder, teachers=[finished_run]),
                 device="cpu",
-                data_folder=tiny_folder,
-                teachers=[finished_run],
                 listeners=[KilledAt(epoch=1)],
             )
         with pytest.raises(RunError, match="this run has not finished"):
@@ -518,8 +518,8 @@ class TestRefusals:
         content = bytearray((copied / "model.safetensors").read_bytes())
         content[-1] ^= 1
         (copied / "model.safetensors").write_bytes(content)
-        for teacher in (copied, tmp_path / "gone"):
-            with pytest.raises(RunError, match=r"damaged, expected SHA-256|no run here"):
+        for teacher, fault in ((copied, "damaged, expected SHA-256"), (tmp_path / "gone", "no run here")):
+            with pytest.raises(RunError, match=fault):
                 train(student, "s", teachers=[teacher])
         other = train(replace(student, epochs=1, distillation=DistillationRecipe()), "other")
         with pytest.raises(
@@ -550,7 +550,7 @@ class TestOwnNetworks:
     @pytest.fixture
     def teacher(self, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> Path:
         recipe = with_own_code(replace(tiny_recipe, epochs=1), network=make_mlp)
-        trainer.train(recipe, tmp_path / "own", device="cpu", data_folder=tiny_folder)
+        trainer.train(recipe, tmp_path / "own", Inputs(tiny_folder), device="cpu")
         return tmp_path / "own"
 
     def test_they_teach_but_in_no_cuda_graph(
@@ -563,9 +563,9 @@ class TestOwnNetworks:
         tmp_path: Path,
     ) -> None:
         recipe = with_teachers(replace(student, epochs=1), teacher)[0]
-        trainer.train(recipe, tmp_path / "s", device="cpu", data_folder=tiny_folder, teachers=[teacher])
+        trainer.train(recipe, tmp_path / "s", Inputs(tiny_folder, teachers=[teacher]), device="cpu")
         with pytest.raises(RecipeError, match="several seeds at once: not possible with own code"):
-            train_seeds(recipe, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder, teachers=[teacher])
+            train_seeds(recipe, [0, 1], tmp_path, Inputs(tiny_folder, teachers=[teacher]), device="cpu")
         for folder, stays in ((teacher, False), (finished_run, True)):
             teachers = teachers_of(development, folder)
             context = self.OnGPU(recipe, development, tmp_path, Listener(), Interruption(), teachers=teachers)

@@ -17,6 +17,7 @@ from modiste.recipes.networks import ResNetRecipe
 from modiste.recipes.recipe import Recipe, TransferRecipe
 from modiste.runs import storage
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 from modiste.training.transfer.source import locate, read
 from modiste.training.transfer.transfer import TransferReport, read_report, transfer
 
@@ -229,7 +230,7 @@ def test_a_run_from_foreign_weights_goes_on_without_them(
     path = saved(tmp_path / "r.safetensors", foreign)
     part = TransferRecipe(source=storage.sha256(path), rename=RULES, freeze=("network.stages.0.first.",))
     recipe = replace(tiny_recipe, epochs=1, model=ResNetRecipe(depth=10), transfer=part)
-    trainer.train(recipe, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=path)
+    trainer.train(recipe, tmp_path / "t", Inputs(tiny_folder, transfer_from=path), device="cpu")
     trained = safetensors.torch.load_file(tmp_path / "t" / "model.safetensors")
     assert torch.equal(trained["network.stages.0.first.weight"], foreign["layer1.0.conv1.weight"])
     assert not torch.equal(trained["network.stages.1.first.weight"], foreign["layer2.0.conv1.weight"])

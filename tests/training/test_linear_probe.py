@@ -21,7 +21,7 @@ from modiste.errors import MissingExtraError, RecipeError, StoppedError
 from modiste.evaluation.inference import infer
 from modiste.models.registry import Task, build_model
 from modiste.recipes import named
-from modiste.recipes.networks import CNNRecipe, EfficientNetLiteRecipe, MLPRecipe
+from modiste.recipes.networks import CapsNetRecipe, CNNRecipe, EfficientNetLiteRecipe
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import (
     AugmentationRecipe,
@@ -36,6 +36,7 @@ from modiste.runs import run_folder
 from modiste.runs.run_folder import open_run
 from modiste.system.processes import Interruption
 from modiste.training import loop, trainer
+from modiste.training.setup import Inputs
 from modiste.training.tracking import Listener
 from modiste.training.transfer import linear_probe
 from modiste.training.transfer.linear_probe import logistic_regression, standardized
@@ -83,7 +84,7 @@ def test_a_feature_that_never_changes_stays_at_zero() -> None:
 
 
 def test_a_run_without_epochs_is_the_fitted_layer(probe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
-    outcome = trainer.train(probe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    outcome = trainer.train(probe, tmp_path / "run", Inputs(tiny_folder), device="cpu")
     run, development = open_run(tmp_path / "run"), load_development(probe.data, tiny_folder)
     model, _ = run.load_model()
     labels = development.train.labels
@@ -143,7 +144,7 @@ def test_validation_images_pass_once_for_each_epoch(
     monkeypatch.setattr(loop, "infer", counted)
     monkeypatch.setattr(trainer, "infer", counted)
     recipe = replace(probe, epochs=epochs, pick="best-accuracy")
-    trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, tmp_path / "run", Inputs(tiny_folder), device="cpu")
     assert len(calls) == epochs
     model, _ = open_run(tmp_path / "run").load_model()
     logits, _ = run_folder.read_logits(tmp_path / "run" / run_folder.logits_name("validation"))
@@ -162,10 +163,10 @@ def test_stopped_while_features_are_computed_it_ends_in_the_same_bytes(
     probe: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:
     calm, run = tmp_path / "calm", tmp_path / "run"
-    trainer.train(probe, calm, device="cpu", data_folder=tiny_folder)
+    trainer.train(probe, calm, Inputs(tiny_folder), device="cpu")
     with pytest.raises(StoppedError, match="linear-probe"):
-        trainer.train(probe, run, device="cpu", data_folder=tiny_folder, listeners=[Stop()])
-    trainer.train(probe, run, device="cpu", data_folder=tiny_folder)
+        trainer.train(probe, run, Inputs(tiny_folder), device="cpu", listeners=[Stop()])
+    trainer.train(probe, run, Inputs(tiny_folder), device="cpu")
     for name in ("model.safetensors", "log.jsonl"):
         assert (calm / name).read_bytes() == (run / name).read_bytes()
 
@@ -184,12 +185,12 @@ def test_a_tuned_backbone_goes_on_after_a_stop_in_the_same_bytes(tiny_folder: Pa
         data=DataRecipe(source="tiny", images_per_class=40),
         transfer=replace(tuned.transfer, source=source_hash(tmp_path / "weights.safetensors")),
     )
-    options = {"device": "cpu", "data_folder": tiny_folder, "transfer_from": tmp_path / "weights.safetensors"}
+    inputs = Inputs(tiny_folder, transfer_from=tmp_path / "weights.safetensors")
     calm, run = tmp_path / "calm", tmp_path / "run"
-    trainer.train(recipe, calm, **options)  # type: ignore[arg-type]
+    trainer.train(recipe, calm, inputs, device="cpu")
     with pytest.raises(StoppedError, match="after step 3"):
-        trainer.train(recipe, run, listeners=[StopInTraining()], **options)  # type: ignore[arg-type]
-    trainer.train(recipe, run, **options)  # type: ignore[arg-type]
+        trainer.train(recipe, run, inputs, device="cpu", listeners=[StopInTraining()])
+    trainer.train(recipe, run, inputs, device="cpu")
     assert_same(run, calm)
     before, after = load_file(tmp_path / "weights.safetensors"), load_file(run / "last.safetensors")
     moved = {name for name in before if name in after and not torch.equal(before[name], after[name])}
@@ -264,7 +265,7 @@ def test_without_scipy_the_error_comes_before_the_features(
         with pytest.raises(
             MissingExtraError, match=r"a linear probe: needs SciPy: pip install 'modiste\[evaluation\]'"
         ):
-            trainer.train(recipe, tmp_path / recipe.warm_start, device="cpu", data_folder=tiny_folder)
+            trainer.train(recipe, tmp_path / recipe.warm_start, Inputs(tiny_folder), device="cpu")
     assert not computed
 
 
@@ -282,10 +283,14 @@ def test_another_loss_is_refused_where_the_last_layer_is_all_that_is_fitted(
     recipe = replace(probe, **changes)
     assert from_stored(to_plain(recipe)) == recipe
     with pytest.raises(RecipeError, match=message):
-        trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+        trainer.train(recipe, tmp_path / "run", Inputs(tiny_folder), device="cpu")
 
 
-def test_a_network_without_a_linear_end_is_refused(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
-    assert MLPRecipe().hidden == ()
-    with pytest.raises(RecipeError, match="epochs: expected at least 1"):
-        replace(tiny_recipe, epochs=0)
+def test_a_network_without_a_linear_end_is_refused_before_its_warm_start(
+    probe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(WARM_STARTS, "class-prior", lambda *_: pytest.fail("began"))
+    capsules = replace(probe, model=CapsNetRecipe(filters=8, kernel_size=3), transfer=TransferRecipe(linear_probe=True))
+    for recipe in (capsules, replace(capsules, warm_start="class-prior")):
+        with pytest.raises(RecipeError, match=r"transfer\.linear_probe needs a network that ends in"):
+            trainer.train(recipe, tmp_path / recipe.warm_start, Inputs(tiny_folder), device="cpu")

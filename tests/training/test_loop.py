@@ -36,7 +36,7 @@ from modiste.training.distributed import ALONE
 from modiste.training.loop import fit, out_of_patience
 from modiste.training.schedules import learning_rate
 from modiste.training.seeds import train_seeds
-from modiste.training.setup import check_batches, describe_task
+from modiste.training.setup import Inputs, check_batches, describe_task
 from modiste.training.state import Context, TrainingState, new_training_state
 from modiste.training.step import train_step
 from modiste.training.tracking import Listener, Timing
@@ -208,10 +208,10 @@ def test_training_stops_early_and_is_then_finished(tmp_path: Path, tiny_recipe: 
     recipe = replace(
         tiny_recipe, epochs=50, patience=2, optimizer=OptimizerRecipe(learning_rate=1e-12), schedule=ScheduleRecipe()
     )
-    outcome = trainer.train(recipe, tmp_path / "run", data_folder=tiny_folder)
+    outcome = trainer.train(recipe, tmp_path / "run", Inputs(tiny_folder))
     assert outcome.picked.epoch == 1
     assert [row.epoch for row in run_folder.open_run(tmp_path / "run").history] == [1, 2, 3]
-    again = trainer.train(recipe, tmp_path / "run", data_folder=tiny_folder)
+    again = trainer.train(recipe, tmp_path / "run", Inputs(tiny_folder))
     assert again.picked == outcome.picked
 
 
@@ -221,7 +221,7 @@ def test_the_model_is_that_of_the_epoch_which_the_rule_picks(
 ) -> None:
     """At a learning rate that spoils what was learned, the rules pick different epochs."""
     recipe = replace(tiny_recipe, epochs=5, pick=pick, optimizer=OptimizerRecipe(learning_rate=0.05))  # type: ignore[arg-type]
-    trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, tmp_path / "run", Inputs(tiny_folder), device="cpu")
     history = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     best = history[0]
     for row in history[1:]:
@@ -413,7 +413,7 @@ def test_augmentation_sees_training_images_alone(
     monkeypatch.setattr(batches, "augment", note)
     changes = AugmentationRecipe(trivial=1.0, random_ops=1, random_strength=1.0, fmix=1.0)
     recipe = replace(tiny_recipe, epochs=1, augmentation=changes)
-    trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, tmp_path / "run", Inputs(tiny_folder), device="cpu")
     development = load_development(recipe.data, tiny_folder)
     train, validation = (
         {image.numpy().tobytes() for image in as_floats(one.images)}
@@ -432,8 +432,8 @@ def test_training_and_a_report_leave_the_process_as_it_was(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     recipe = replace(tiny_recipe, epochs=1, augmentation=AugmentationRecipe(erase=0.5, mixup=0.5))
     before = process_settings()
-    trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
-    train_seeds(recipe, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, tmp_path / "run", Inputs(tiny_folder), device="cpu")
+    train_seeds(recipe, [0, 1], tmp_path, Inputs(tiny_folder), device="cpu")
     report.write_report(tmp_path / "run", data_folder=tiny_folder)
     after = process_settings()
     for name, value in before.items():

@@ -1,22 +1,28 @@
 """Networks, losses and augmentations that are not Modiste's: trained, resumed, refused in one line, never imported."""
 
+import hashlib
+import inspect
 import logging
 import re
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from run_equality import assert_same
 from test_resume import Crash, Trouble
-from torch import nn
+from torch import Tensor, nn
 
 import code_of_others as others
 import modiste
 from commands_and_data import run_modiste
+from modiste.api import own
 from modiste.cli import train as cli_train
 from modiste.data.dataset import load_development
 from modiste.errors import RecipeError, RunError, StoppedError
@@ -27,6 +33,7 @@ from modiste.recipes.networks import CNNRecipe, OwnNetworkRecipe
 from modiste.recipes.recipe import DataRecipe, Recipe, SelfSupervisedRecipe, TransferRecipe
 from modiste.runs import checkpoint, run_folder
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 
 BASE = Recipe(
     name="x",
@@ -108,10 +115,10 @@ def test_shared_weights_stay_shared(own_run: Path) -> None:
 def test_a_run_is_compared_reported_exported_and_answers_the_same(own_run: Path, tiny_folder: Path) -> None:
     run = modiste.Run.open(own_run)
     own_code.register(others.Net)
-    page = modiste.report(run, data_folder=tiny_folder).read_text()
+    page = modiste.report(run, data_folder=tiny_folder).read_text(encoding="utf-8")
     assert "Not part of Modiste: the network code_of_others:Net, the loss code_of_others:focal" in page
     done = modiste.export(run, data_folder=tiny_folder)
-    assert "the augmentation `code_of_others:noisy`" in done.card.read_text()
+    assert "the augmentation `code_of_others:noisy`" in done.card.read_text(encoding="utf-8")
     assert done.proof.agreement == 1
     images = modiste.load_dataset(BASE.data, tiny_folder).validation.images[:20]
     onnx = modiste.predict(str(done.path), images[:, 0].numpy())
@@ -227,7 +234,7 @@ def test_weights_of_images_need_a_loss_that_takes_them(tiny_folder: Path, tmp_pa
     weighted = replace(known, train=replace(known.train, weights=torch.ones(len(known.train))))
     recipe = modiste.with_own_code(BASE, loss=others.focal)
     with pytest.raises(RecipeError, match=r":focal: expected a third parameter for the weights that the images have"):
-        trainer.train(recipe, tmp_path / "run", device="cpu", data=weighted)
+        trainer.train(recipe, tmp_path / "run", Inputs(weighted), device="cpu")
 
 
 def test_what_is_made_for_the_recipes_own_network_is_left_out() -> None:
@@ -307,6 +314,120 @@ def test_an_augmentation_changes_what_is_learnt(tiny_folder: Path, tmp_path: Pat
     assert own.history[0].train_loss != plain.history[0].train_loss
 
 
+class Power:
+    """A loss with a number of its own; its text holds its address."""
+
+    def __init__(self, power: Any) -> None:
+        self.power = power
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return (logits.softmax(1) - targets).abs().pow(self.power).sum(1).mean()
+
+
+@dataclass(slots=True)
+class Slotted:
+    power: float
+
+    __call__ = Power.__call__
+
+
+class PowerModule(nn.Module):
+    """The same as a torch module, whose text does not show the number."""
+
+    def __init__(self, power: Any) -> None:
+        super().__init__()
+        self.power = power
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return Power(self.power)(logits, targets)
+
+
+def make_focal() -> Any:
+    """Return a function with the same source and another address at each call."""
+
+    def focal(logits: Tensor, targets: Tensor, gamma: float = 2.0) -> Tensor:
+        logs = logits.log_softmax(1)
+        return -(targets * (1 - logs.exp()).pow(gamma) * logs).sum(1).mean()
+
+    return focal
+
+
+LOSSES_OF_NUMBERS = {
+    "partial": lambda number: partial(make_focal(), gamma=number),
+    "partial of an argument": lambda number: partial(make_focal(), torch.zeros(1), gamma=number),
+    "object": Power,
+    "object of a NumPy number": lambda number: Power(np.float32(number)),
+    "object of many numbers": lambda number: Power({"a": [1, (number, None)], "b": make_focal}),
+    "object of slots": Slotted,
+    "module": PowerModule,
+    "module of torch": lambda number: nn.CrossEntropyLoss(label_smoothing=number / 10),
+    "module of weights": lambda number: nn.CrossEntropyLoss(weight=torch.tensor([1.0, number])),
+    "module of parts": lambda number: nn.Sequential(nn.Identity(), PowerModule(number)),
+}
+
+
+@pytest.mark.parametrize("make", LOSSES_OF_NUMBERS.values(), ids=LOSSES_OF_NUMBERS)
+def test_a_loss_of_the_same_numbers_is_the_same_and_of_others_another(make: Any) -> None:
+    """Also in another process, where every function and object has another address."""
+    first, same, other = (own_code.reference_to(make(number), "loss") for number in (2.0, 2.0, 3.0))
+    assert own_code.is_reference(first)
+    assert first == same
+    assert first != other
+
+
+def test_a_partial_is_named_by_its_function() -> None:
+    reference = own_code.register(partial(others.focal), "loss")
+    assert own_code.path_in(reference) == "code_of_others:focal"
+    assert reference != own_code.reference_to(others.focal)
+
+
+def test_the_weights_of_a_network_that_was_built_are_no_part_of_its_reference() -> None:
+    networks = [others.Net(SHAPE, CLASSES) for _ in range(2)]
+    assert len({own_code.reference_to(network) for network in networks}) == 1
+    assert len({own_code.reference_to(network, "loss") for network in networks}) == 2
+
+
+@pytest.mark.parametrize(
+    ("loss", "found"),
+    [
+        (Power({1, 2}), "a Power with power of type set"),
+        (PowerModule([Power(2)]), "a PowerModule with power of type Power"),
+        (partial(others.focal, gamma=object()), "a functools.partial with gamma of type object"),
+        (partial(Power(2)), "a partial"),
+        (itemgetter(1), "a itemgetter"),
+    ],
+    ids=lambda one: one if isinstance(one, str) else "",
+)
+def test_a_loss_that_no_hash_covers_is_refused(loss: Any, found: str, tiny_folder: Path, tmp_path: Path) -> None:
+    expected = f"own code: expected a class, a function, or an object .* alone, found {found}; write a function"
+    with pytest.raises(RecipeError, match=f"^{expected}") as caught:
+        train(tmp_path / "run", tiny_folder, loss=loss)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_with_another_number_in_its_loss_is_another_run(tiny_folder: Path, tmp_path: Path) -> None:
+    train(tmp_path / "run", tiny_folder, loss=PowerModule(2.0), epochs=1)
+    again = train(tmp_path / "run", tiny_folder, loss=PowerModule(2.0), epochs=1)
+    assert again.recipe.own.loss.startswith("test_own_code:PowerModule@")
+    with pytest.raises(RunError, match=r"another recipe \(own\.loss: "):
+        train(tmp_path / "run", tiny_folder, loss=PowerModule(3.0), epochs=1)
+
+
+def test_runs_of_earlier_versions_find_their_objects(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those versions hashed the text of an object, which for a partial holds an address."""
+    monkeypatch.setattr(own_code, "_registered", {})
+    module, network = PowerModule(2.0), partial(make_focal(), gamma=object())
+    source = inspect.getsource(PowerModule) + repr(module)
+    earlier = f"test_own_code:PowerModule@{hashlib.sha256(source.encode()).hexdigest()[:16]}"
+    own.register(network, module)
+    assert own_code.find(earlier, "loss") is module
+    assert own_code.find(own_code.reference_to(module, "loss"), "loss") is module
+    assert not caplog.records
+    assert own_code.find(f"functools:partial@{'0' * 16}", "network") is network
+
+
 def test_code_without_a_name_is_refused(tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="expected a class or a function with a name, found a lambda"):
         train(tmp_path / "run", tiny_folder, loss=lambda logits, targets: (logits - targets).mean())
@@ -343,7 +464,7 @@ class TestCommand:
 
     @pytest.fixture
     def folder(self, tmp_path: Path) -> Path:
-        source = Path(others.__file__).read_text()
+        source = Path(others.__file__).read_text(encoding="utf-8")
         (tmp_path / "user_code.py").write_text(f"{source}\n\nopen('imported', 'w').close()\n")
         return tmp_path
 

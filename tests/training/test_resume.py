@@ -1,15 +1,14 @@
-"""Killed, stopped or crashed anywhere, the same command again: byte for byte the run that nobody disturbed.
+"""Stopped or crashed anywhere, the same command again: byte for byte the run that nobody disturbed.
 
-The first half does it to real processes of the real command, the second half in this process, in more ways.
+The first half does it to real processes of the real command, the second half in this process, in more ways. Processes
+are killed in ``test_kills`` and ``test_saving``.
 """
 
-import random
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,76 +30,24 @@ from modiste.recipes.recipe import (
 from modiste.runs import manifest, run_folder, storage
 from modiste.training import trainer
 from modiste.training.free_folder import free_folder
-from modiste.training.setup import can_continue
+from modiste.training.setup import Inputs, can_continue
 from modiste.training.step import Steps
-from modiste.training.tracking import Listener
-
-Moment = Callable[[Path], bool]
+from modiste.training.tracking import FileLog, Listener
 
 
-def there(name: str) -> Moment:
-    return lambda run: (run / name).exists()
-
-
-def after_steps(more: int) -> Callable[[Path], Moment]:
-    def begin(run: Path) -> Moment:
-        goal = newest_step(run) + more
-        return lambda run: newest_step(run) >= goal
-
-    return begin
-
-
-def writing_a_state(run: Path) -> bool:
-    return any((run / "checkpoints").glob(".step-*.part"))
-
-
-def always(moment: Moment) -> Callable[[Path], Moment]:
-    return lambda _run: moment
-
-
-def disturb(words: list[str], run: Path, moment: Moment, delay: float, number: signal.Signals) -> int:
-    """Start the command, send it a signal some time after a moment, and return how it left."""
+def disturb(words: list[str], told: Path, delay: float, number: signal.Signals) -> int:
+    """Start the command, send it a signal some time after a file is there, and return how it left."""
     child = subprocess.Popen(
         [sys.executable, "-m", "modiste", *words], env=child_environment(), stderr=subprocess.PIPE, text=True
     )
     deadline = time.monotonic() + 60
-    while not moment(run) and child.poll() is None and time.monotonic() < deadline:
+    while not told.exists() and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.0005)
     time.sleep(delay)
     child.send_signal(number)
     _, errors = child.communicate(timeout=60)
     assert "Traceback" not in errors, errors
     return child.returncode
-
-
-KILLS: list[tuple[str, Callable[[Path], Moment], float]] = [
-    ("the folder is claimed", always(there(".lock")), 0.0),
-    ("loading", always(there("recipe.json")), 0.01),
-    ("before the first step", always(there("facts.json")), 0.0),
-    ("the first epoch", always(there("log.jsonl")), 0.08),
-    ("right after a checkpoint", after_steps(1), 0.0),
-    ("in the middle of an epoch", after_steps(1), 0.03),
-    ("while a state is written", always(writing_a_state), 0.0),
-    ("at some moment", after_steps(1), -1),
-    ("while the models are written", always(there("last.safetensors")), 0.0),
-    ("before the manifest", always(there("validation-logits.safetensors")), 0.0),
-]
-
-
-@pytest.mark.slow
-def test_killed_again_and_again(recipe_file: Path, tiny_folder: Path, tmp_path: Path, undisturbed: Path) -> None:
-    """Ten SIGKILLs on one folder: while loading, in and between epochs, while writing, while finishing."""
-    run, draw, killed = tmp_path / "run", random.Random(75), []
-    words = words_for(recipe_file, tiny_folder, run)
-    for what, begin, delay in KILLS:
-        pause = draw.uniform(0, 0.1) if delay < 0 else delay
-        code = disturb(words, run, begin(run), pause, signal.SIGKILL)
-        assert code in (-signal.SIGKILL, 0), what  # 0: it was faster than the signal
-        killed.append(code != 0)
-    assert sum(killed) >= len(KILLS) / 2, f"{sum(killed)} of {len(KILLS)} runs were killed before their end"
-    done = run_modiste(*words)
-    assert done.returncode == 0, done.stderr
-    assert_same(run, undisturbed)
 
 
 STOPS = [("facts.json", 0, signal.SIGTERM), ("log.jsonl", 1, signal.SIGINT), ("log.jsonl", 2, signal.SIGTERM)]
@@ -113,7 +60,7 @@ def stop_again_and_again(words: list[str], run: Path, pause: float) -> list[int]
     for name, pauses, number in STOPS:
         for told in ("facts.json", "log.jsonl"):
             (run / told).unlink(missing_ok=True)
-        code = disturb(words, run, there(name), pauses * pause, number)
+        code = disturb(words, run / name, pauses * pause, number)
         if (run / manifest.NAME).exists():  # the run was faster than the signal
             break
         assert code == StoppedError.exit_code == 75
@@ -231,7 +178,7 @@ VARIANTS = {
 def calm(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of BASE that nobody disturbed; never changed."""
     run = tmp_path_factory.mktemp("calm") / "run"
-    trainer.train(BASE, run, device="cpu", data_folder=tiny_folder)
+    trainer.train(BASE, run, Inputs(tiny_folder), device="cpu")
     return run
 
 
@@ -245,12 +192,12 @@ OF_OTHERS = ("plain", "bfloat16", "augmentation", "sgd without momentum", "rando
 def test_every_kind_of_training_goes_on_exactly(recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     """Stopped in the first epoch (saved), crashed in the second (not saved), then to the end: 16 steps an epoch."""
     calm, troubled = tmp_path / "calm", tmp_path / "troubled"
-    trainer.train(recipe, calm, device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, calm, Inputs(tiny_folder), device="cpu")
     for trouble, error in ((Trouble(stop=5), StoppedError), (Trouble(crash=27), Crash)):
         with pytest.raises(error):
-            trainer.train(recipe, troubled, device="cpu", data_folder=tiny_folder, listeners=[trouble])
+            trainer.train(recipe, troubled, Inputs(tiny_folder), device="cpu", listeners=[trouble])
     assert newest_step(troubled) == 16
-    trainer.train(recipe, troubled, device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, troubled, Inputs(tiny_folder), device="cpu")
     assert_same(troubled, calm)
 
 
@@ -262,11 +209,11 @@ def test_where_epochs_are_short_states_are_fewer_and_training_goes_on_as_exactly
     kept = []
     for trouble, error in ((Trouble(stop=5), StoppedError), (Trouble(crash=40), Crash)):
         with pytest.raises(error):
-            trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[trouble])
+            trainer.train(BASE, tmp_path / "run", Inputs(tiny_folder), device="cpu", listeners=[trouble])
         kept.append((newest_step(tmp_path / "run"), len(list((tmp_path / "run").glob("checkpoints/*")))))
     assert kept == [(5, 1), (5, 1)]
     assert len((tmp_path / "run" / run_folder.LOG).read_text(encoding="utf-8").splitlines()) == 2
-    trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    trainer.train(BASE, tmp_path / "run", Inputs(tiny_folder), device="cpu")
     assert newest_step(tmp_path / "run") == 48
     assert_same(tmp_path / "run", calm)
 
@@ -288,18 +235,18 @@ class Warming(Trouble):
 
 def test_a_warm_start_begins_again_when_killed_and_is_kept_when_done(tiny_folder: Path, tmp_path: Path) -> None:
     recipe, calm, run = VARIANTS["simclr"], tmp_path / "calm", tmp_path / "run"
-    trainer.train(recipe, calm, device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, calm, Inputs(tiny_folder), device="cpu")
     told = []
     for trouble, error in ((Warming(stop=2), StoppedError), (Warming(crash=3), Crash), (Warming(), Crash)):
         with pytest.raises(error):
-            trainer.train(recipe, run, device="cpu", data_folder=tiny_folder, listeners=[trouble])
+            trainer.train(recipe, run, Inputs(tiny_folder), device="cpu", listeners=[trouble])
         told.append((trouble.warming, [path.name[:13] for path in run.glob("checkpoints/*")]))
     assert told == [(2, []), (3, []), (4, ["step-00000000"])]
     again = Warming()
     with pytest.raises(Crash):
-        trainer.train(recipe, run, device="cpu", data_folder=tiny_folder, listeners=[again])
+        trainer.train(recipe, run, Inputs(tiny_folder), device="cpu", listeners=[again])
     assert again.warming == 0
-    trainer.train(recipe, run, device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, run, Inputs(tiny_folder), device="cpu")
     assert_same(run, calm)
     assert len(run_folder.open_run(run).pretraining()) == 1
 
@@ -307,7 +254,7 @@ def test_a_warm_start_begins_again_when_killed_and_is_kept_when_done(tiny_folder
 def test_a_stop_at_the_warm_starts_last_step_keeps_it(tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StoppedError, match="after step 0; everything is saved"):
         trainer.train(
-            VARIANTS["simclr"], tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Warming(stop=4)]
+            VARIANTS["simclr"], tmp_path / "run", Inputs(tiny_folder), device="cpu", listeners=[Warming(stop=4)]
         )
     assert [path.name[:13] for path in (tmp_path / "run").glob("checkpoints/*")] == ["step-00000000"]
 
@@ -315,14 +262,14 @@ def test_a_stop_at_the_warm_starts_last_step_keeps_it(tiny_folder: Path, tmp_pat
 @pytest.mark.parametrize("step", [15, 16, 17, 32, 47])
 def test_a_stop_at_an_edge_of_an_epoch(step: int, calm: Path, tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StoppedError, match=f"stopped on request after step {step}"):
-        trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=step)])
+        trainer.train(BASE, tmp_path / "run", Inputs(tiny_folder), device="cpu", listeners=[Trouble(stop=step)])
     assert newest_step(tmp_path / "run") == step
-    trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    trainer.train(BASE, tmp_path / "run", Inputs(tiny_folder), device="cpu")
     assert_same(tmp_path / "run", calm)
 
 
 def test_a_stop_after_the_last_step_finishes(tiny_folder: Path, tmp_path: Path) -> None:
-    trainer.train(BASE, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=48)])
+    trainer.train(BASE, tmp_path / "run", Inputs(tiny_folder), device="cpu", listeners=[Trouble(stop=48)])
     run_folder.open_run(tmp_path / "run")
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
@@ -332,7 +279,7 @@ def stopped(tiny_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A run of BASE that was stopped in its second epoch; never changed."""
     run = tmp_path_factory.mktemp("stopped") / "run"
     with pytest.raises(StoppedError):
-        trainer.train(BASE, run, device="cpu", data_folder=tiny_folder, listeners=[Trouble(stop=20)])
+        trainer.train(BASE, run, Inputs(tiny_folder), device="cpu", listeners=[Trouble(stop=20)])
     return run
 
 
@@ -351,7 +298,7 @@ class TestRunsOfEarlierVersions:
     def test_the_command_that_began_one_continues_it(self, decoder: int, begun: Path, tiny_folder: Path) -> None:
         """With the flag that the value needs now, and without."""
         recipe = replace(BASE, data=replace(BASE.data, decoder=decoder))
-        trainer.train(recipe, begun, device="cpu", data_folder=tiny_folder)
+        trainer.train(recipe, begun, Inputs(tiny_folder), device="cpu")
         run = run_folder.open_run(begun)
         assert run.recipe == run.load_info().recipe
         assert run.recipe.data.decoder == 1
@@ -362,14 +309,12 @@ class TestRunsOfEarlierVersions:
 
     def test_another_value_is_another_recipe(self, begun: Path, tiny_folder: Path) -> None:
         with pytest.raises(RunError, match=r"another recipe \(data\.decoder: 1 became 2\)"):
-            trainer.train(
-                replace(BASE, data=replace(BASE.data, decoder=2)), begun, device="cpu", data_folder=tiny_folder
-            )
+            trainer.train(replace(BASE, data=replace(BASE.data, decoder=2)), begun, Inputs(tiny_folder), device="cpu")
 
     def test_once_finished_it_can_be_trained_on(self, begun: Path, tiny_folder: Path) -> None:
         longer = replace(BASE, epochs=BASE.epochs + 1)
         assert not can_continue(begun, longer)
-        trainer.train(BASE, begun, device="cpu", data_folder=tiny_folder)
+        trainer.train(BASE, begun, Inputs(tiny_folder), device="cpu")
         assert can_continue(begun, longer)
 
 
@@ -383,10 +328,10 @@ class TestRefusals:
         with pytest.raises(
             RunError, match=r"another recipe \(seed: 0 became 1; optimizer.learning_rate: 0.001 became 0.01\)"
         ):
-            trainer.train(other, begun, device="cpu", data_folder=tiny_folder)
-        trainer.train(BASE, begun, device="cpu", data_folder=tiny_folder)
+            trainer.train(other, begun, Inputs(tiny_folder), device="cpu")
+        trainer.train(BASE, begun, Inputs(tiny_folder), device="cpu")
         with pytest.raises(RunError, match="another recipe"):
-            trainer.train(other, begun, device="cpu", data_folder=tiny_folder)
+            trainer.train(other, begun, Inputs(tiny_folder), device="cpu")
 
     def test_other_data(self, begun: Path, tiny_folder: Path, tmp_path: Path) -> None:
         before = {path: path.read_bytes() for path in (begun / "checkpoints").iterdir()}
@@ -396,9 +341,9 @@ class TestRefusals:
         with pytest.raises(
             RunError, match=r"was trained on other data \(fingerprint [0-9a-f]{16}, found [0-9a-f]{16}\)"
         ):
-            trainer.train(BASE, begun, device="cpu", data_folder=changed)
+            trainer.train(BASE, begun, Inputs(changed), device="cpu")
         assert {path: path.read_bytes() for path in (begun / "checkpoints").iterdir()} == before
-        trainer.train(BASE, begun, device="cpu", data_folder=tiny_folder)
+        trainer.train(BASE, begun, Inputs(tiny_folder), device="cpu")
 
     def test_a_folder_of_other_things_is_left_as_it_was(self, tmp_path: Path, tiny_folder: Path) -> None:
         things = {"photo.jpg": b"jpg", ".download-xyz.part": b"half", "sub/.film.mkv.part": b"half a film"}
@@ -406,7 +351,7 @@ class TestRefusals:
             (tmp_path / "home" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "home" / name).write_bytes(content)
         with pytest.raises(RunError, match=r"not a run folder and not empty .*choose another with --out"):
-            trainer.train(BASE, tmp_path / "home", device="cpu", data_folder=tiny_folder)
+            trainer.train(BASE, tmp_path / "home", Inputs(tiny_folder), device="cpu")
         left = {
             str(path.relative_to(tmp_path / "home")): path for path in (tmp_path / "home").rglob("*") if path.is_file()
         }
@@ -421,17 +366,37 @@ class TestRefusals:
         (begun / name).write_text(content, encoding="latin-1")
         told = ""
         try:
-            trainer.train(BASE, begun, device="cpu", data_folder=tiny_folder)
+            trainer.train(BASE, begun, Inputs(tiny_folder), device="cpu")
         except RunError as error:
             told = str(error)
         assert name in told or (begun / manifest.NAME).exists()
+
+    @pytest.mark.parametrize(
+        ("content", "fault"),
+        [
+            ("{", "cannot be read as one JSON value per line"),
+            ("[]\n", "expected a table of values on each line"),
+            ('{"epogh": 1}\n', "damaged, a line has no epoch"),
+            ("\xff", "damaged, cannot be read as UTF-8"),
+        ],
+    )
+    def test_without_earlier_timings_where_their_file_is_damaged(
+        self, content: str, fault: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        path = tmp_path / run_folder.TIMING
+        path.write_text(content, encoding="latin-1")
+        FileLog(tmp_path).started(BASE, 1, [], 0)
+        assert run_folder.read_lines(path) == []
+        assert str(path) in caplog.text
+        assert fault in caplog.text
+        assert "; the timings of earlier epochs are lost" in caplog.text
 
     def test_a_damaged_state_is_passed_over_and_said(
         self, begun: Path, calm: Path, tiny_folder: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         newest = sorted((begun / "checkpoints").iterdir())[-1]
         newest.write_bytes(newest.read_bytes()[:-1])
-        trainer.train(BASE, begun, device="cpu", data_folder=tiny_folder)
+        trainer.train(BASE, begun, Inputs(tiny_folder), device="cpu")
         assert f"{newest}: damaged" in caplog.text
         assert "going on from the state before it" in caplog.text
         found, expected = (run_folder.open_run(run) for run in (begun, calm))

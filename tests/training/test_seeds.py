@@ -34,6 +34,7 @@ from modiste.runs.checkpoint import load_state
 from modiste.runs.run_folder import EpochRow, open_run
 from modiste.training import setup, trainer
 from modiste.training.seeds import train_every_seed, train_seeds
+from modiste.training.setup import Inputs
 from modiste.training.tracking import Listener, Timing
 
 NORMALISED = CNNRecipe(filters=(4, 8), pools=1, hidden=(16,), dropout=0.25, batch_norm=True)
@@ -56,9 +57,9 @@ def sprint(tiny_recipe: Recipe) -> Recipe:
 
 def both(recipe: Recipe, folder: Path, source: Path, seeds: Sequence[int] = (3, 0)) -> list[tuple[Path, Path]]:
     """Train seeds at once and alone; return the pairs of run folders."""
-    together = train_seeds(recipe, seeds, folder / "together", device="cpu", data_folder=source)
+    together = train_seeds(recipe, seeds, folder / "together", Inputs(source), device="cpu")
     for seed in seeds:
-        trainer.train(replace(recipe, seed=seed), folder / f"alone-{seed}", device="cpu", data_folder=source)
+        trainer.train(replace(recipe, seed=seed), folder / f"alone-{seed}", Inputs(source), device="cpu")
     return [(path, folder / f"alone-{seed}") for path, seed in zip(together, seeds, strict=True)]
 
 
@@ -125,7 +126,7 @@ def assert_same(together: Path, alone: Path) -> None:
 def test_a_frozen_layer_stays_and_running_means_move(sprint: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     weights = []
     for epochs in (1, 2):
-        (folder,) = train_seeds(replace(sprint, epochs=epochs), [0], tmp_path / f"{epochs}", data_folder=tiny_folder)
+        (folder,) = train_seeds(replace(sprint, epochs=epochs), [0], tmp_path / f"{epochs}", Inputs(tiny_folder))
         weights.append(open_run(folder).load_model()[0].state_dict())
     once, twice = weights
     still = {name for name in once if torch.equal(once[name], twice[name])}
@@ -134,10 +135,10 @@ def test_a_frozen_layer_stays_and_running_means_move(sprint: Recipe, tiny_folder
 
 def test_finished_seeds_are_left_as_they_are(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     recipe = replace(tiny_recipe, epochs=1)
-    trainer.train(replace(recipe, seed=1), tmp_path / "tiny-1", device="cpu", data_folder=tiny_folder)
+    trainer.train(replace(recipe, seed=1), tmp_path / "tiny-1", Inputs(tiny_folder), device="cpu")
     before = (tmp_path / "tiny-1" / "model.safetensors").stat().st_mtime_ns
     for _ in range(2):
-        folders = train_seeds(recipe, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
+        folders = train_seeds(recipe, [0, 1], tmp_path, Inputs(tiny_folder), device="cpu")
     assert [open_run(folder).recipe.seed for folder in folders] == [0, 1]
     assert (tmp_path / "tiny-1" / "model.safetensors").stat().st_mtime_ns == before
     assert len(open_run(folders[0]).facts()) == 1
@@ -154,7 +155,7 @@ def test_what_is_done_for_one_network_alone_is_refused(
     changes: dict[str, object], complaint: str, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(RecipeError, match=complaint):
-        train_seeds(replace(tiny_recipe, **changes), [0, 1], tmp_path, data_folder=tiny_folder)  # type: ignore[arg-type]
+        train_seeds(replace(tiny_recipe, **changes), [0, 1], tmp_path, Inputs(tiny_folder))  # type: ignore[arg-type]
     assert not list(tmp_path.iterdir())
 
 
@@ -182,7 +183,7 @@ class StopAt(Listener):
 def test_an_unfinished_single_run_goes_on_beside_new_ones(
     step: int, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    recipe, where = replace(tiny_recipe, epochs=2), {"device": "cpu", "data_folder": tiny_folder}
+    recipe, where = replace(tiny_recipe, epochs=2), {"inputs": Inputs(tiny_folder), "device": "cpu"}
     with pytest.raises(StoppedError):
         trainer.train(replace(recipe, seed=1), tmp_path / "tiny-1", listeners=[StopAt(step)], **where)  # type: ignore[arg-type]
     heard = {seed: StopAt(0) for seed in (0, 1)}
@@ -199,7 +200,7 @@ def test_an_unfinished_single_run_goes_on_beside_new_ones(
 
 @pytest.mark.parametrize("step", [slow_case(3), slow_case(25), 30])
 def test_seeds_that_were_stopped_go_on(step: int, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
-    recipe, where = replace(tiny_recipe, epochs=2, ema_decay=0.9), {"device": "cpu", "data_folder": tiny_folder}
+    recipe, where = replace(tiny_recipe, epochs=2, ema_decay=0.9), {"inputs": Inputs(tiny_folder), "device": "cpu"}
     whole = train_seeds(recipe, [0, 1], tmp_path / "whole", **where)  # type: ignore[arg-type]
     with pytest.raises(StoppedError, match=f"after step {step}; everything is saved in .*parts"):
         train_seeds(recipe, [0, 1], tmp_path / "parts", listeners=lambda seed: [StopAt(-1 if seed else step)], **where)  # type: ignore[arg-type]
@@ -212,7 +213,7 @@ def test_a_run_goes_on_with_the_threads_that_it_began_with(
     tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    recipe, where = replace(tiny_recipe, epochs=1), {"device": "cpu", "data_folder": tiny_folder}
+    recipe, where = replace(tiny_recipe, epochs=1), {"inputs": Inputs(tiny_folder), "device": "cpu"}
     with pytest.raises(StoppedError):
         trainer.train(replace(recipe, seed=1), tmp_path / "tiny-1", listeners=[StopAt(4)], **where)  # type: ignore[arg-type]
     began = setup.starts_of(tmp_path / "tiny-1")[0]["threads"]
@@ -228,13 +229,13 @@ def test_a_run_goes_on_with_the_threads_that_it_began_with(
 
 def test_a_state_of_other_images_is_refused(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
-        trainer.train(tiny_recipe, tmp_path / "tiny-0", device="cpu", data_folder=tiny_folder, listeners=[StopAt(4)])
+        trainer.train(tiny_recipe, tmp_path / "tiny-0", Inputs(tiny_folder), device="cpu", listeners=[StopAt(4)])
     other = tmp_path / "tiny"
     other.mkdir()
     for name, content in tiny_files(seed=8).items():
         (other / name).write_bytes(content)
     with pytest.raises(RunError, match="tiny-0: was trained on other data"):
-        train_seeds(tiny_recipe, [0, 1], tmp_path, device="cpu", data_folder=other)
+        train_seeds(tiny_recipe, [0, 1], tmp_path, Inputs(other), device="cpu")
 
 
 def test_a_last_batch_of_one_and_a_seed_given_twice_are_refused(
@@ -242,37 +243,30 @@ def test_a_last_batch_of_one_and_a_seed_given_twice_are_refused(
 ) -> None:
     alone = replace(tiny_recipe, batch_size=19, model=MLPRecipe(hidden=(4,), batch_norm=True))  # 400 = 21 * 19 + 1
     with pytest.raises(RecipeError, match="no batch of a single of the 400 training images"):
-        train_seeds(alone, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
+        train_seeds(alone, [0, 1], tmp_path, Inputs(tiny_folder), device="cpu")
     with pytest.raises(RecipeError, match="seeds: expected each once, found 0, 1, 0"):
-        train_seeds(tiny_recipe, [0, 1, 0], tmp_path, device="cpu", data_folder=tiny_folder)
+        train_seeds(tiny_recipe, [0, 1, 0], tmp_path, Inputs(tiny_folder), device="cpu")
 
 
 def test_a_loss_that_is_not_finite_ends_all(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     wild = replace(tiny_recipe, optimizer=OptimizerRecipe(name="sgd", learning_rate=1e30))
     with pytest.raises(DivergedError):
-        train_seeds(wild, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
+        train_seeds(wild, [0, 1], tmp_path, Inputs(tiny_folder), device="cpu")
 
 
 def test_finished_seeds_need_no_images(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     recipe = replace(tiny_recipe, epochs=1)
-    folders = train_seeds(recipe, [0, 1], tmp_path / "runs", device="cpu", data_folder=tiny_folder)
-    assert train_seeds(recipe, [0, 1], tmp_path / "runs", device="cpu", data_folder=tmp_path / "gone") == folders
+    folders = train_seeds(recipe, [0, 1], tmp_path / "runs", Inputs(tiny_folder), device="cpu")
+    assert train_seeds(recipe, [0, 1], tmp_path / "runs", Inputs(tmp_path / "gone"), device="cpu") == folders
 
 
 def test_several_seeds_are_for_one_process(
     tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
     monkeypatch.setenv("WORLD_SIZE", "2")
-    for name, value in {
-        "is_torchelastic_launched": True,
-        "init_process_group": None,
-        "destroy_process_group": None,
-        "get_rank": 0,
-        "get_world_size": 2,
-    }.items():
-        monkeypatch.setattr(torch.distributed, name, lambda *_, value=value: value)
     with pytest.raises(RecipeError, match="for one process; found 2 under torchrun"):
-        train_seeds(replace(tiny_recipe, epochs=1), [0, 1], tmp_path, device="cpu", data_folder=tiny_folder)
+        train_seeds(replace(tiny_recipe, epochs=1), [0, 1], tmp_path, Inputs(tiny_folder), device="cpu")
     assert not list(tmp_path.iterdir())
 
 
@@ -290,16 +284,14 @@ def test_stopped_in_the_warm_start_all_have_begun_and_go_on_together(
     recipe = replace(tiny_recipe, epochs=1, warm_start="simclr", self_supervised=settings)
     heard = {seed: StopInWarmStart(0) for seed in (0, 1)}
     with pytest.raises(StoppedError, match="after step 1 of the warm start simclr"):
-        train_seeds(
-            recipe, [0, 1], tmp_path, device="cpu", data_folder=tiny_folder, listeners=lambda seed: [heard[seed]]
-        )
+        train_seeds(recipe, [0, 1], tmp_path, Inputs(tiny_folder), device="cpu", listeners=lambda seed: [heard[seed]])
     assert [heard[seed].heard for seed in (0, 1)] == [["stopped"], ["stopped"]]
     assert [len(setup.starts_of(tmp_path / f"tiny-{seed}")) for seed in (0, 1)] == [1, 1]
 
 
 def test_seeds_in_turn_are_the_runs_that_they_are_alone(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     """To the last byte, also where one has been trained before and one was stopped."""
-    recipe, where = replace(tiny_recipe, patience=5), {"device": "cpu", "data_folder": tiny_folder}
+    recipe, where = replace(tiny_recipe, patience=5), {"inputs": Inputs(tiny_folder), "device": "cpu"}
     for seed in (3, 0, 7):
         trainer.train(replace(recipe, seed=seed), tmp_path / f"alone-{seed}", **where)  # type: ignore[arg-type]
     shutil.copytree(tmp_path / "alone-0", tmp_path / "turn" / "tiny-0")
@@ -321,7 +313,7 @@ def test_images_are_loaded_once_for_all_seeds(
     loaded = []
     load = setup.load_development
     monkeypatch.setattr(setup, "load_development", lambda *where: loaded.append(where) or load(*where))
-    recipe, where = replace(tiny_recipe, epochs=1), {"device": "cpu", "data_folder": tiny_folder}
+    recipe, where = replace(tiny_recipe, epochs=1), {"inputs": Inputs(tiny_folder), "device": "cpu"}
     for _ in range(2):
         train_every_seed(recipe, range(3), tmp_path, **where)  # type: ignore[arg-type]
     assert len(loaded) == 1, "and not at all where every run has finished"

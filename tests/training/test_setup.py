@@ -15,7 +15,7 @@ from modiste.errors import RecipeError
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import ByClassRecipe, Recipe, load
 from modiste.runs import manifest, run_folder, storage
-from modiste.training.setup import can_continue, claim, open_session, set_up
+from modiste.training.setup import Inputs, can_continue, claim, open_session, set_up
 
 
 def test_images_in_memory_make_the_same_run_as_images_found_by_name(
@@ -27,7 +27,7 @@ def test_images_in_memory_make_the_same_run_as_images_found_by_name(
         for number, data in enumerate((tiny_folder, development)):
             folder = tmp_path / str(number)
             folder.mkdir()
-            run = set_up(tiny_recipe, folder, session, data)
+            run = set_up(tiny_recipe, folder, session, Inputs(data))
             assert run is not None
             runs.append(run)
     found, given = runs
@@ -41,12 +41,29 @@ def test_images_in_memory_make_the_same_run_as_images_found_by_name(
     assert found.saved is given.saved is None
 
 
+def test_the_division_is_the_same_for_every_training_seed(
+    tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    found = []
+    with open_session("cpu") as session:
+        for seed in (0, 1):
+            folder = tmp_path / str(seed)
+            folder.mkdir()
+            run = set_up(replace(tiny_recipe, seed=seed), folder, session, Inputs(tiny_folder))
+            assert run is not None
+            found.append(run.development)
+    one, other = found
+    assert one.fingerprint == other.fingerprint
+    assert torch.equal(one.train.images, other.train.images)
+    assert torch.equal(one.validation.images, other.validation.images)
+
+
 def test_a_finished_run_is_not_set_up(tiny_recipe: Recipe, tmp_path: Path) -> None:
     recipe = replace(tiny_recipe, precision="float32")
     assert claim(tmp_path, recipe)
     (tmp_path / manifest.NAME).write_text("{}")
     with open_session("cpu") as session:
-        assert set_up(recipe, tmp_path, session, tmp_path / "no images") is None
+        assert set_up(recipe, tmp_path, session, Inputs(tmp_path / "no images")) is None
 
 
 def test_a_run_that_ran_out_of_patience_cannot_be_trained_on(
@@ -88,7 +105,7 @@ def test_notes_are_logged_for_images_that_are_found_only(
     monkeypatch.setattr("modiste.training.setup.load_development", lambda *_: noted)
     with open_session("cpu") as session, caplog.at_level(logging.WARNING):
         for data in (None, noted):
-            set_up(tiny_recipe, tmp_path, session, data)
+            set_up(tiny_recipe, tmp_path, session, Inputs(data))
     assert [record.getMessage() for record in caplog.records] == ["few bags"]
 
 
@@ -100,9 +117,9 @@ def test_labels_that_changes_by_class_name_are_compared_with_the_classes(
     for name in ("known", "unknown"):
         (tmp_path / name).mkdir()
     with open_session("cpu") as session, caplog.at_level(logging.WARNING):
-        assert set_up(known, tmp_path / "known", session, development) is not None
+        assert set_up(known, tmp_path / "known", session, Inputs(development)) is not None
         with pytest.raises(RecipeError, match=r"^by_class.pair: expected labels from 0 to 9 .* found \(10,\)"):
-            set_up(unknown, tmp_path / "unknown", session, development)
+            set_up(unknown, tmp_path / "unknown", session, Inputs(development))
     assert [one.message.partition(" here")[0] for one in caplog.records] == ["by_class.pair: its labels are 9 j"]
 
 

@@ -22,7 +22,7 @@ from modiste.system.processes import Interruption
 from modiste.training import step as steps
 from modiste.training import trainer
 from modiste.training.cuda_graph import ResidentSteps
-from modiste.training.setup import describe_task
+from modiste.training.setup import Inputs, describe_task
 from modiste.training.sharpness import at_highest_loss
 from modiste.training.state import Context, TrainingState, new_training_state
 from modiste.training.step import Steps, train_step
@@ -134,7 +134,7 @@ def test_a_radius_of_almost_nothing_is_a_plain_step_to_the_bit(
     sharp = replace(plain, optimizer=replace(SGD, sam_rho=1e-30, sam_adaptive=adaptive))
     runs = []
     for name, recipe in (("plain", plain), ("sharp", sharp)):
-        trainer.train(recipe, tmp_path / name, device="cpu", data_folder=tiny_folder)
+        trainer.train(recipe, tmp_path / name, Inputs(tiny_folder), device="cpu")
         runs.append(open_run(tmp_path / name))
     assert runs[0].history == runs[1].history
     expected = runs[0].load_model("last")[0].state_dict()

@@ -34,6 +34,7 @@ from modiste.runs.checkpoint import load_model
 from modiste.runs.run_folder import PretrainingRow
 from modiste.system.processes import Interruption
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 from modiste.training.tracking import Listener, make_progress
 from modiste.training.warm_start.progress import Progress, features, linear_head
 from modiste.training.warm_start.simclr import nt_xent, pretrain, two_views
@@ -257,7 +258,7 @@ def test_the_labels_change_nothing_but_what_is_learnt_from_them(tiny_folder: Pat
     recipe = replace(BASE, epochs=1, transfer=part, data=data, model=network)
     weights = []
     for name, data in (("one", tiny_folder), ("two", other)):
-        trainer.train(recipe, tmp_path / name, device="cpu", data_folder=data)
+        trainer.train(recipe, tmp_path / name, Inputs(data), device="cpu")
         weights.append(load_model(tmp_path / name / "model.safetensors")[0].state_dict())
     differing = {name for name in weights[0] if not torch.equal(weights[0][name], weights[1][name])}
     assert differing == {"network.head.weight", "network.head.bias"}
@@ -268,7 +269,7 @@ def test_few_labels_leave_every_image_to_the_warm_start(tiny_folder: Path, tmp_p
     part = replace(BASE.transfer, freeze=("network.convolutions", "network.dense"))
     data = DataRecipe(source="tiny", images_per_class=5)
     recipe = replace(BASE, standardize=False, epochs=1, transfer=part, data=data)
-    trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder)
+    trainer.train(recipe, tmp_path / "run", Inputs(tiny_folder), device="cpu")
     found = load_model(tmp_path / "run" / "model.safetensors")[0].state_dict()
     whole = load_development(DataRecipe(source="tiny"), tiny_folder)
     task = Task(image_shape=(1, 12, 12), class_names=whole.class_names)
@@ -278,7 +279,7 @@ def test_few_labels_leave_every_image_to_the_warm_start(tiny_folder: Path, tmp_p
 
 def test_a_person_sees_how_far_it_is(tiny_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = replace(BASE, epochs=1, data=DataRecipe(source="tiny"))
-    trainer.train(recipe, tmp_path / "run", device="cpu", data_folder=tiny_folder, listeners=[make_progress()])
+    trainer.train(recipe, tmp_path / "run", Inputs(tiny_folder), device="cpu", listeners=[make_progress()])
     told = capsys.readouterr().err
     assert "simclr: 20 steps before the first epoch\nfeatures, epoch 1: NT-Xent loss " in told
     rows = run_folder.open_run(tmp_path / "run").pretraining()

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -26,7 +26,9 @@ from modiste.runs.run_folder import EpochRow, Run, open_run
 from modiste.searches.trial import TrialTask, run_trial
 from modiste.training import trainer
 from modiste.training.seeds import train_seeds
+from modiste.training.setup import Inputs
 from modiste.training.tracking import Listener, Timing, trackers
+from modiste.training.tracking.tensorboard import TensorBoardTracker
 from modiste.training.tracking.tracked_run import FILES, identify, parameters
 from modiste.training.tracking.trackers import Background
 
@@ -107,7 +109,7 @@ def train_tiny(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> Train:
 
     def train(*listeners: Listener) -> Path:
         folder = tmp_path / "tiny"
-        trainer.train(tiny_recipe, folder, device="cpu", data_folder=tiny_folder, listeners=listeners)
+        trainer.train(tiny_recipe, folder, Inputs(tiny_folder), device="cpu", listeners=listeners)
         return folder
 
     return train
@@ -161,7 +163,7 @@ def test_a_listener_hears_when_a_run_ends_early(train_tiny: Train) -> None:
 
 def test_several_seeds_are_announced_too(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     recorders = {0: Recorder(), 1: Recorder()}
-    where = {"device": "cpu", "data_folder": tiny_folder}
+    where = {"inputs": Inputs(tiny_folder), "device": "cpu"}
     recipe = replace(tiny_recipe, epochs=1)
     train_seeds(recipe, [0, 1], tmp_path, listeners=lambda seed: [recorders[seed]], **where)  # type: ignore[arg-type]
     for recorder in recorders.values():
@@ -315,6 +317,23 @@ def test_the_identity_of_a_run(tmp_path: Path) -> None:
         identify(tmp_path)
 
 
+def test_trackers_on_two_threads_have_one_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second thread begins after the first has found no file, and before it writes one."""
+    found, write = [], storage.write_json
+    second = threading.Thread(target=lambda: found.append(identify(tmp_path)))
+
+    def write_late(path: Path, value: Any) -> None:
+        monkeypatch.setattr(storage, "write_json", write)
+        second.start()
+        second.join(0.3)  # it must wait for the first
+        write(path, value)
+
+    monkeypatch.setattr(storage, "write_json", write_late)
+    first = identify(tmp_path)
+    second.join()
+    assert found == [first]
+
+
 # TensorBoard
 
 
@@ -345,7 +364,45 @@ def test_tensorboard_gets_the_epochs_before_it_was_asked_for(
     assert {"images_per_second", "peak_memory_bytes", "learning_rate"} <= set(read.Tags()["scalars"])
 
 
+def test_tensorboard_has_an_epoch_once_that_is_trained_again(tmp_path: Path) -> None:
+    """The process was killed before it saved a state."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for number in range(2):
+        tracker = TensorBoardTracker(tmp_path, Recipe(name="x"))
+        tracker.started(Recipe(name="x"), 25, [], 0)
+        tracker.epoch_done(EPOCH, TIMING)
+        tracker.closed()
+        for path in (tmp_path / "tensorboard").glob("events.out.tfevents.1*"):  # two of one second have no order
+            path.rename(path.with_name(f"events.out.tfevents.000000000{number}"))
+    read = accumulator.EventAccumulator(str(tmp_path / "tensorboard"))
+    read.Reload()
+    assert [event.step for event in read.Scalars("seconds")] == [25]
+
+
 # MLflow
+
+
+def test_mlflow_has_an_epoch_once_that_is_trained_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process was killed after the epoch, and before it saved a state."""
+    pytest.importorskip("mlflow")
+    from modiste.training.tracking.mlflow import MLflowTracker
+
+    class Client:
+        epochs: ClassVar[list[int]] = []
+
+        def get_metric_history(self, _run: str, _name: str) -> list[Any]:
+            return [type("Metric", (), {"step": step}) for step in self.epochs]
+
+        def log_batch(self, _run: str, *, params: Sequence[Any] = (), metrics: Sequence[Any] = ()) -> None:
+            self.epochs.extend({metric.step for metric in metrics})
+
+    monkeypatch.setattr(MLflowTracker, "_find_or_create", lambda *_: "run")
+    for _ in range(2):
+        tracker = MLflowTracker(tmp_path, Recipe(name="x"))
+        monkeypatch.setattr(tracker, "_open", lambda tracker=tracker: setattr(tracker, "_client", Client()))
+        tracker.started(Recipe(name="x"), 25, [], 0)
+        tracker.epoch_done(EPOCH, TIMING)
+    assert Client.epochs == [1]
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from modiste.runs import checkpoint
 from modiste.runs.run_folder import open_run
 from modiste.training import trainer
 from modiste.training.optimizers import build_optimizer
+from modiste.training.setup import Inputs
 from modiste.training.state import new_training_state
 from modiste.training.tracking import Listener
 from modiste.training.transfer.transfer import freeze, read_report, source_hash, transfer
@@ -48,7 +49,7 @@ def weights_of(run: Path) -> dict[str, torch.Tensor]:
 def test_frozen_weights_are_the_sources_and_the_rest_learns(
     tuned: Recipe, finished_run: Path, tiny_folder: Path, tmp_path: Path
 ) -> None:
-    trainer.train(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+    trainer.train(tuned, tmp_path / "t", Inputs(tiny_folder, transfer_from=finished_run), device="cpu")
     before, after = weights_of(finished_run), weights_of(tmp_path / "t")
     same = {name for name in before if torch.equal(before[name], after[name])}
     assert {name for name in before if "convolutions" in name} <= same
@@ -61,10 +62,10 @@ def test_it_goes_on_after_a_kill_without_the_source(
 ) -> None:
     two = replace(tuned, epochs=2, transfer=replace(tuned.transfer, learning_rate_factor=0.1))
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    trainer.train(two, whole, device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+    trainer.train(two, whole, Inputs(tiny_folder, transfer_from=finished_run), device="cpu")
     with pytest.raises(Killed):
-        trainer.train(two, cut, device="cpu", data_folder=tiny_folder, transfer_from=finished_run, listeners=[Killer()])
-    trainer.train(two, cut, device="cpu", data_folder=tiny_folder)
+        trainer.train(two, cut, Inputs(tiny_folder, transfer_from=finished_run), device="cpu", listeners=[Killer()])
+    trainer.train(two, cut, Inputs(tiny_folder), device="cpu")
     assert (cut / "last.safetensors").read_bytes() == (whole / "last.safetensors").read_bytes()
 
 
@@ -104,7 +105,7 @@ def test_another_file_is_refused(tuned: Recipe, finished_run: Path, tiny_folder:
             RecipeError,
             match=r"expected the model file with SHA-256 .* name it: --transfer-from, in Python transfer_from=",
         ):
-            trainer.train(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=source)
+            trainer.train(tuned, tmp_path / "t", Inputs(tiny_folder, transfer_from=source), device="cpu")
     with pytest.raises(RunError, match="no model file to transfer from"):
         source_hash(tmp_path / "nowhere")
 
@@ -121,7 +122,7 @@ def test_a_command_put_right_takes_the_place_of_the_one_refused(
     wrong = replace(tuned, transfer=replace(tuned.transfer, freeze=("network.nowhere",)))
     for recipe in (wrong, tuned):
         with pytest.raises(RecipeError) if recipe is wrong else nullcontext():
-            trainer.train(recipe, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+            trainer.train(recipe, tmp_path / "t", Inputs(tiny_folder, transfer_from=finished_run), device="cpu")
     assert open_run(tmp_path / "t").recipe == tuned
     assert len(open_run(tmp_path / "t").facts()) == 1
 
@@ -149,7 +150,7 @@ def test_a_mistake_is_found_before_the_warm_start(
     monkeypatch.setitem(WARM_STARTS, "class-prior", lambda *_: begun.append("warm start"))
     recipe = replace(tuned, warm_start="class-prior", transfer=replace(tuned.transfer, **changes))
     with pytest.raises(RecipeError, match=message):
-        trainer.train(recipe, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+        trainer.train(recipe, tmp_path / "t", Inputs(tiny_folder, transfer_from=finished_run), device="cpu")
     assert not begun
 
 
@@ -158,23 +159,23 @@ def test_a_refused_command_is_not_replaced_where_something_else_lies(
 ) -> None:
     wrong = replace(tuned, transfer=replace(tuned.transfer, freeze=("network.nowhere",)))
     with pytest.raises(RecipeError):
-        trainer.train(wrong, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+        trainer.train(wrong, tmp_path / "t", Inputs(tiny_folder, transfer_from=finished_run), device="cpu")
     (tmp_path / "t" / ".facts.json-killed.part").touch()
     (tmp_path / "t" / "tensorboard").mkdir()
     with pytest.raises(RunError, match="another recipe"):
-        trainer.train(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+        trainer.train(tuned, tmp_path / "t", Inputs(tiny_folder, transfer_from=finished_run), device="cpu")
     assert (tmp_path / "t" / "recipe.json").exists()
     (tmp_path / "t" / "tensorboard").rmdir()
-    trainer.train(tuned, tmp_path / "t", device="cpu", data_folder=tiny_folder, transfer_from=finished_run)
+    trainer.train(tuned, tmp_path / "t", Inputs(tiny_folder, transfer_from=finished_run), device="cpu")
     assert open_run(tmp_path / "t").recipe == tuned
 
 
 def test_frozen_normalisation_keeps_its_running_means(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     source, frozen = replace(tiny_recipe, epochs=1, model=replace(tiny_recipe.model, batch_norm=True)), tmp_path / "f"
-    trainer.train(source, tmp_path / "s", device="cpu", data_folder=tiny_folder)
+    trainer.train(source, tmp_path / "s", Inputs(tiny_folder), device="cpu")
     part = TransferRecipe(source=source_hash(tmp_path / "s"), freeze=("network.convolutions",))
     recipe = replace(source, seed=4, transfer=part)
-    trainer.train(recipe, frozen, device="cpu", data_folder=tiny_folder, transfer_from=tmp_path / "s")
+    trainer.train(recipe, frozen, Inputs(tiny_folder, transfer_from=tmp_path / "s"), device="cpu")
     before, after = weights_of(tmp_path / "s"), weights_of(frozen)
     assert any("running_mean" in name for name in before)
     assert all(torch.equal(before[name], after[name]) for name in before if "convolutions" in name)
@@ -183,10 +184,10 @@ def test_frozen_normalisation_keeps_its_running_means(tiny_recipe: Recipe, tiny_
 
 def test_kept_statistics_stay_while_the_weights_learn(tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:
     source = replace(tiny_recipe, epochs=1, model=replace(tiny_recipe.model, batch_norm=True))
-    trainer.train(source, tmp_path / "s", device="cpu", data_folder=tiny_folder)
+    trainer.train(source, tmp_path / "s", Inputs(tiny_folder), device="cpu")
     part = TransferRecipe(source=source_hash(tmp_path / "s"), keep_statistics=True)
     recipe = replace(source, seed=4, batch_size=1, transfer=part)
-    trainer.train(recipe, tmp_path / "f", device="cpu", data_folder=tiny_folder, transfer_from=tmp_path / "s")
+    trainer.train(recipe, tmp_path / "f", Inputs(tiny_folder, transfer_from=tmp_path / "s"), device="cpu")
     before, after = weights_of(tmp_path / "s"), weights_of(tmp_path / "f")
     statistics = {name for name in before if "running" in name or "num_batches" in name}
     assert statistics

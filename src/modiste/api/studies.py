@@ -151,6 +151,7 @@ def search(
         run = modiste.train(found.recipe)
     """
     from modiste.searches.plan import Plan
+    from modiste.searches.search import DriverOptions
     from modiste.searches.search import search as run
     from modiste.searches.space import read
 
@@ -173,12 +174,9 @@ def search(
     done = run(
         plan,
         folder,
-        workers=make_workers,
-        at_once=workers,
-        store=_store(storage, study or wanted.name),
+        DriverOptions(make_workers, workers, _store(storage, study or wanted.name), _on_outcome(plan, quiet=quiet)),
         device=device,
         data_folder=data_folder,
-        on_outcome=_on_outcome(plan, quiet=quiet),
         track=[track] if isinstance(track, str | Listener) else track,
     )
     return _result(folder, done)
@@ -215,6 +213,9 @@ def cross_validate(
     out: Path | str | None = None,
     *,
     folds: int = 10,
+    network: Code | None = None,
+    loss: Code | None = None,
+    augmentation: Code | None = None,
     device: str = "auto",
     data_folder: Path | str | None = None,
     track: Track = (),
@@ -230,6 +231,9 @@ def cross_validate(
         recipe: As ``train`` takes it.
         out: Folder of the folds' runs; by default ``runs/NAME-folds``.
         folds: Number of folds, at least 2.
+        network: As ``train`` takes it. Every fold begins with the weights of a network that has been built.
+        loss: As ``train`` takes it.
+        augmentation: As ``train`` takes it.
         device: ``auto``, ``cpu``, ``cuda`` ...
         data_folder: Folder of Fashion-MNIST, or of data that have moved.
         track: As ``train`` takes it; every fold is a run.
@@ -246,7 +250,7 @@ def cross_validate(
     from modiste.training.cross_validation import cross_validate as run
     from modiste.training.cross_validation import fold_folder
 
-    wanted = as_recipe(recipe).with_(**fields)
+    wanted = with_own_code(as_recipe(recipe), network=network, loss=loss, augmentation=augmentation, **fields)
     folder = folds_folder(wanted) if out is None else Path(out)
 
     def listeners(number: int) -> list[Listener]:
@@ -301,7 +305,7 @@ def reproduce(
 
         print(modiste.reproduce(quick=True))
     """
-    from modiste.reproduction.experiments import scope_of, selected
+    from modiste.reproduction.experiments import Work, scope_of, selected
     from modiste.reproduction.reproduction import reproduce as run
     from modiste.reproduction.reproduction import write_page
 
@@ -311,9 +315,7 @@ def reproduce(
         return write_page(folder, experiments=wanted, data_folder=data_folder)[0]
     scope = scope_of(quick=quick, seeds=seeds, study_epochs=study_epochs, precision=precision)
     page, _ = run(
-        scope,
-        folder,
-        experiments=wanted,
+        Work(scope, folder, wanted),
         workers=_workers(workers, folder, ray=ray, trial_cpus=trial_cpus, trial_gpus=trial_gpus),
         device=device,
         data_folder=data_folder,

@@ -16,10 +16,12 @@ from modiste.errors import RecipeError
 from modiste.recipes import named
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder
-from modiste.system.processes import is_alone, is_first_process
+from modiste.system.processes import is_first_process
 from modiste.training import continuation, distillation, trainer
+from modiste.training.distributed import check_alone
 from modiste.training.free_folder import RUNS, free_folder
 from modiste.training.seeds import are_side_by_side, check_different, seed_folder, train_every_seed
+from modiste.training.setup import Inputs
 from modiste.training.tracking import Listener, make_progress, trackers
 from modiste.training.transfer.source import Source, locate
 
@@ -91,11 +93,8 @@ def train(
     trainer.train(
         wanted,
         folder,
+        Inputs(data_folder if images is None else images, source, teachers),
         device=device,
-        data=images,
-        data_folder=data_folder,
-        transfer_from=source,
-        teachers=teachers,
         listeners=[*listeners_of(folder, wanted, track, quiet=quiet), *listeners],
     )
     return Run.open(folder)
@@ -148,20 +147,18 @@ def continue_run(
         run = modiste.train("paper", "runs/five", epochs=5)
         longer = modiste.continue_run(run, "runs/eight", epochs=8)
     """
-    if not is_alone():
-        raise RecipeError("continuing a run is for one process, found several under torchrun")
+    check_alone("continuing a run")
     register(network, loss, augmentation)
     source = run_folder.open_run(folder_of(run))
     longer = continuation.lengthened(source, epochs)
     folder = free_folder(longer, device) if out is None else Path(out)
+    images = data_folder if data is None else development_of(data, longer.data)
     continuation.continue_run(
         source.folder,
         folder,
         epochs=epochs,
+        inputs=Inputs(images, teachers=folders_of(teacher)),
         device=device,
-        data=None if data is None else development_of(data, longer.data),
-        data_folder=data_folder,
-        teachers=folders_of(teacher),
         listeners=[*listeners_of(folder, longer, track, quiet=quiet), *listeners],
     )
     return Run.open(folder)
@@ -231,17 +228,8 @@ def train_seeds(
         own = replace(wanted, seed=seed)
         return listeners_of(seed_folder(wanted, seed, out), own, track, title=title, quiet=is_hidden)
 
-    trained = train_every_seed(
-        wanted,
-        chosen,
-        out,
-        device=device,
-        data=images,
-        data_folder=data_folder,
-        transfer_from=source,
-        teachers=teachers,
-        listeners=listeners,
-    )
+    inputs = Inputs(data_folder if images is None else images, source, teachers)
+    trained = train_every_seed(wanted, chosen, out, inputs, device=device, listeners=listeners)
     return [Run.open(run.folder) for run in trained]
 
 

@@ -24,7 +24,7 @@ from modiste.evaluation.inference import infer
 from modiste.recipes.recipe import Recipe
 from modiste.system.processes import CoreWatch
 from modiste.training.loop import fit
-from modiste.training.setup import open_session, set_up, settle_threads
+from modiste.training.setup import Inputs, open_session, set_up, settle_threads
 from modiste.training.tracking import Listener
 from modiste.training.trainer import starting_state
 
@@ -93,7 +93,7 @@ def _train_and_infer(
 ) -> Float[Tensor, "m classes"]:
     """Train a network in a temporary folder; return its logits for the images held out."""
     with tempfile.TemporaryDirectory() as name, open_session(device, watch=watch) as session:
-        run = set_up(recipe, Path(name), session, development)
+        run = set_up(recipe, Path(name), session, Inputs(development))
         assert run is not None, "a new folder holds no finished run"
         context = run.context(Listener())
         settle_threads(run.folder, watch)

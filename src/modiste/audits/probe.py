@@ -22,7 +22,7 @@ from modiste.data.folds import assign_folds
 from modiste.errors import StoppedError
 from modiste.recipes.recipe import Recipe
 from modiste.system.processes import CoreWatch
-from modiste.training.setup import Session, open_session, set_up, settle_threads
+from modiste.training.setup import Inputs, Session, open_session, set_up, settle_threads
 from modiste.training.tracking import Listener
 from modiste.training.trainer import take_weights
 from modiste.training.transfer import linear_probe
@@ -87,7 +87,7 @@ def fixed_features(known: SplitImages, recipe: Recipe, session: Session) -> Floa
     images = known.images
     development = Development(known.name, images, images.images, images, known.class_names, known.fingerprint)
     with tempfile.TemporaryDirectory() as name:
-        run = set_up(recipe, Path(name), session, development)
+        run = set_up(recipe, Path(name), session, Inputs(development))
         assert run is not None, "a new folder holds no finished run"
         context = run.context(Listener())
         settle_threads(run.folder, session.watch)

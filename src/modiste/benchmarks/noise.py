@@ -22,7 +22,7 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs import manifest, run_folder
 from modiste.runs.run_folder import Run
 from modiste.training import trainer
-from modiste.training.setup import check_complete
+from modiste.training.setup import Inputs, check_complete
 
 
 def check(settings: Settings) -> None:
@@ -116,7 +116,7 @@ def _of_run(subjects: Subjects, number: int, settings: Settings) -> dict[str, An
     once = shown_once(right.train, run.recipe.data)
     wrong = with_wrong_labels(right, settings.share, chances, run.recipe)
     folder = settings.noisy_runs / _name(run, settings)
-    trainer.train(run.recipe, folder, device=str(subjects.device), data=wrong)
+    trainer.train(run.recipe, folder, Inputs(wrong), device=str(subjects.device))
     noisy = run_folder.open_run(folder)
     logits = infer(noisy.load_model()[0].to(subjects.device), subjects.images.images.to(subjects.device), run.recipe)
     if subjects.split == "test":

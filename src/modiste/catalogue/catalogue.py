@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modiste.catalogue.listing import Place, read_part
+from modiste.catalogue.model import CatalogueModel
 from modiste.catalogue.parquet import demand_package, read_facts
 from modiste.catalogue.plan import FOLDER, Plan, claim, read_model
 from modiste.catalogue.shards import ShardTask, is_done, shard_path
 from modiste.catalogue.workers import MOST_DEATHS, DiedError, LocalWorkers, MakeShardWorkers, ShardWorkers, gave_up
-from modiste.errors import RecipeError, RunError, StoppedError, reason_of
+from modiste.errors import RecipeError, StoppedError
 from modiste.inference.answers import check_paths
-from modiste.inference.onnx_model import MOST_BYTES, OnnxModel
 from modiste.runs import storage
 from modiste.runs.manifest import ONNX_FILE
 from modiste.system.processes import Interruption
@@ -22,7 +22,6 @@ SHARD_ROWS = 1024
 """Pictures in a shard: all that a killed worker can lose."""
 PATIENCE_SECONDS = 0.2
 """Longest time until a request to stop is noticed."""
-ONNX_ENDING = ".onnx"
 OnProgress = Callable[[int, int], None]
 """Called with the number of pictures that are done, and of all."""
 
@@ -45,14 +44,12 @@ class Summary:
 
 
 def answer_catalogue(
-    source: Path | str,
+    model: CatalogueModel,
     place: Path | str,
     out: Path | str,
     *,
     shard_rows: int = SHARD_ROWS,
-    coverage: float | None = None,
     workers: MakeShardWorkers = LocalWorkers,
-    data_folder: Path | str | None = None,
     on_progress: OnProgress = lambda _done, _all: None,
 ) -> Summary:
     """Answer every picture of a place, and write the answers into ``out`` as shards of parquet.
@@ -61,14 +58,11 @@ def answer_catalogue(
     bytes as without a kill, whichever workers answer, on processors of one kind.
 
     Args:
-        source: Folder of a finished run, a model file, or an ONNX file of ``modiste export``.
+        model: The model that answers.
         place: A folder of pictures, or a list (.csv or .parquet) whose column ``path`` names them.
         out: Folder of the answers; created if missing.
         shard_rows: Number of pictures in a shard.
-        coverage: Probability with which a set of classes, in the column ``possible``, shall hold the right one; None
-            for no such column.
         workers: Makes the workers.
-        data_folder: Folder of the images of a run that has not yet learnt to recognise out-of-distribution images.
         on_progress: Called at the start and after each shard.
 
     Raises:
@@ -78,15 +72,14 @@ def answer_catalogue(
         FolderInUseError, StorageError, MissingExtraError, ClusterError: The work cannot be done here.
     """
     demand_package()
-    source, place, out = Path(source), Path(place), Path(out)
+    place, out = Path(place), Path(out)
     if shard_rows < 1:
         raise RecipeError(f"--shard-rows: expected at least 1, found {shard_rows}")
     check_paths([place])
     found = Place.at(place)
     found.demand_pictures()  # before the folder of answers is made
-    folder = None if data_folder is None else Path(data_folder)
     with storage.lock(out), Interruption() as interruption:
-        plan = claim(out, found, digest_of(source), shard_rows, lambda: _onnx_for(source, folder, coverage), coverage)
+        plan = claim(out, found, model, shard_rows)
         storage.remove_leftovers(out)  # only of a folder that is Modiste's
         read_model(out, plan)
         if not _Work(plan, found, out, interruption, on_progress).run(workers):
@@ -100,61 +93,6 @@ def _stopped(out: Path, plan: Plan) -> StoppedError:
         f"stopped on request with {done:,} of {plan.count:,} pictures answered; they are kept in {out}, and "
         "the same command goes on from here"
     )
-
-
-def digest_of(source: Path) -> str:
-    """Return the SHA-256 that identifies a model: of the file, or of a run's selected weights.
-
-    Raises:
-        RunError: There is no such file, or the run is unfinished or damaged.
-    """
-    if storage.is_folder(source):
-        from modiste.runs import run_folder
-
-        return run_folder.open_run(source).files[run_folder.WEIGHTS["picked"]]
-    if not source.is_file():
-        raise RunError(f"{source}: no such file; expected a run, a model file, or an ONNX file of modiste export")
-    return storage.sha256(source)
-
-
-def _onnx_for(source: Path, data_folder: Path | None, coverage: float | None) -> tuple[bytes, str | None]:
-    """Return ``onnx_of``, and the name of the segmentation network that finds garments for it; None if none is used.
-
-    Raises:
-        RunError: The file is damaged, or does not hold the threshold of this coverage.
-        RecipeError: It takes no pictures, or the coverage is out of range.
-    """
-    content = onnx_of(source, data_folder)
-    model = OnnxModel.from_bytes(content, str(source))
-    if coverage is not None:
-        model.least_probability(coverage)
-    return content, model.preparation.network or None
-
-
-def onnx_of(source: Path, data_folder: Path | None = None) -> bytes:
-    """Return the content of the ONNX file that answers for a model.
-
-    Args:
-        source: Folder of a finished run, a model file, or an ONNX file, which is taken as it is.
-        data_folder: Folder of the images of a run that has not yet learnt to recognise out-of-distribution images.
-
-    Raises:
-        RunError: The model is missing, damaged or too large.
-        DataError: The run's images are needed and missing.
-        MissingExtraError: A package that writes ONNX files is not installed.
-    """
-    if source.suffix != ONNX_ENDING:
-        from modiste.exports.export import onnx_content
-
-        return onnx_content(source, data_folder)
-    try:
-        with source.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise RunError(f"{source}: cannot be read ({reason_of(error)}); expected a file of modiste export") from error
-    if len(content) > MOST_BYTES:
-        raise RunError(f"{source}: expected at most {MOST_BYTES:,} bytes, found more")
-    return content
 
 
 class _Work:

@@ -7,10 +7,9 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from modiste.catalogue.listing import Place, hash_list, write_list
 from modiste.errors import RunError, StorageError, reason_of, shown
@@ -69,49 +68,64 @@ class Plan:
         return min(self.shard_rows, self.count - number * self.shard_rows)
 
 
-def claim(
-    out: Path,
-    place: Place,
-    model: str,
-    shard_rows: int,
-    onnx: Callable[[], tuple[bytes, str | None]],
-    coverage: float | None = None,
-) -> Plan:
+@runtime_checkable
+class Model(Protocol):
+    """What a plan must know of the model that answers. See ``CatalogueModel``, which may need torch."""
+
+    @property
+    def coverage(self) -> float | None:
+        """Coverage of the prediction sets; None for no sets."""
+
+    def digest(self) -> str:
+        """Return the SHA-256 that identifies the model."""
+
+    def onnx(self) -> tuple[bytes, str | None]:
+        """Return the content of the ONNX file that answers, and the name of the segmentation network that it needs."""
+
+
+def claim(out: Path, place: Place, model: Model, shard_rows: int) -> Plan:
     """Return the plan of a folder of answers: a new one, or the one that it has if nothing has changed.
 
     Args:
         out: Folder of answers, whose lock is held.
         place: Where the pictures are.
-        model: SHA-256 of the model.
+        model: The model that answers; its ONNX file is read or made for a new folder only.
         shard_rows: Number of pictures in each shard.
-        onnx: Returns the content of the ONNX file that answers, and the name of the segmentation network that finds
-            garments for it; called for a new folder only.
-        coverage: Coverage of the prediction sets; None for no sets.
 
     Raises:
-        RunError: The folder holds answers of another model, list or segmentation network, or other files.
+        RunError: The folder holds answers of another model, list or segmentation network, or other files; or the model
+            is missing or damaged.
+        RecipeError, MissingExtraError: As ``CatalogueModel.onnx``.
         PhotoError: The folder of the pictures cannot be opened.
         DataError, StorageError: The list cannot be read, or not be written.
     """
-    folder = out / FOLDER
+    folder, identity = out / FOLDER, model.digest()
     if (folder / PLAN).exists():
         before = _read(folder / PLAN)
         digest, count = hash_list(place.names(folder))
-        now = {"model": model, "count": count, "pictures": digest, "shard_rows": shard_rows, "coverage": coverage}
-        _compare(out, before, **now, network=before.network and choose_network().name)
+        _compare(
+            out,
+            before,
+            model=identity,
+            count=count,
+            pictures=digest,
+            shard_rows=shard_rows,
+            coverage=model.coverage,
+            network=before.network and choose_network().name,
+        )
         return before
     _demand_empty(out)
     _clear(folder)
     digest, count = write_list(place.names(folder), folder, shard_rows)
-    content, network = onnx()
+    content, network = model.onnx()
     storage.write_bytes(folder / ONNX_FILE, content)
     plan = Plan(
-        model=model,
+        model=identity,
         onnx=hashlib.sha256(content).hexdigest(),
         pictures=digest,
         count=count,
         shard_rows=shard_rows,
-        coverage=coverage,
+        coverage=model.coverage,
         network=network,
     )
     storage.write_hashed_json(folder / PLAN, asdict(plan))

@@ -149,16 +149,15 @@ def _write_answers(source: Path, inputs: list[str], out: Path, options: _Predict
     if len(inputs) != 1:
         complain("--out: expected one folder, or one .csv or .parquet list of paths", USAGE)
     from modiste.catalogue.catalogue import answer_catalogue
+    from modiste.catalogue.model import CatalogueModel
 
     with ProgressBar().shown() as bar:
         done = answer_catalogue(
-            source,
+            CatalogueModel(source, options.data_folder, options.coverage),
             inputs[0],
             out,
             shard_rows=options.shard_rows,
-            coverage=options.coverage,
             workers=_shard_workers(options.ray),
-            data_folder=options.data_folder,
             on_progress=bar.move_to,
         )
     say(

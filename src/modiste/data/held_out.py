@@ -28,7 +28,7 @@ from modiste.data.idx.files import (
     read_class_names,
     read_pair,
 )
-from modiste.data.idx.idx_source import CLASS_NAMES, TRAIN, load_published, numbered_names, without_files
+from modiste.data.idx.idx_source import TRAIN, load_published, numbered_names, published_set, without_files
 from modiste.data.idx.reader import read_idx
 from modiste.data.labelled import LabelledImages
 from modiste.data.locations import FASHION_MNIST, set_name, source_folder
@@ -91,7 +91,7 @@ def load_held_out(source: str, folder: Path | None = None) -> IdxSet:
     location = source_folder(source, folder)
     images, labels = read_pair(TEST, *find_pair(TEST, location))
     if is_published(TEST, images, labels):
-        return join_pair(FASHION_MNIST, images, labels, CLASS_NAMES, published=True)
+        return published_set(images, labels)
     names = read_class_names(folder_of_set(images))
     try:
         numbered = read_idx(find_pair(TRAIN, location)[1], dimensions=1, what="training labels")

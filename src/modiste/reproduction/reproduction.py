@@ -33,10 +33,8 @@ OnOutcome = Callable[[TrialOutcome, int, int], None]
 
 
 def reproduce(
-    scope: Scope,
-    out: Path | str,
+    work: Work,
     *,
-    experiments: Sequence[Experiment] = EXPERIMENTS,
     workers: MakeWorkers = TWO_PROCESSES,
     device: str = "auto",
     data_folder: Path | str | None = None,
@@ -49,9 +47,8 @@ def reproduce(
     last weights.
 
     Args:
-        scope: Number of seeds, epochs and images.
-        out: Folder for runs, page and figures; made if missing.
-        experiments: Those to train and to show. Others can be added later: their runs join the same folder, and the
+        work: Number of seeds, epochs and images; the folder for runs, page and figures, which is made if missing; and
+            the experiments to train and to show. Others can be added later: their runs join the same folder, and the
             page shows those of earlier calls as well.
         workers: Makes the workers that runs are submitted to; two processes by default.
         device: Device of each run, and of its evaluation.
@@ -69,15 +66,14 @@ def reproduce(
 
     Example::
 
-        reproduce(QUICK, "runs/reproduction-quick")
+        reproduce(Work(QUICK, Path("runs/reproduction-quick")))
     """
-    if scope.seeds > 1:
+    if work.scope.seeds > 1:
         mean_interval((0.0, 1.0))  # needs SciPy: raises MissingExtraError now, not after the training
-    folder, place = Path(out), None if data_folder is None else Path(data_folder)
-    with storage.lock(folder), Interruption() as interruption:
-        scope = settled(scope, folder, device)
-        claim(folder / SCOPE, scope, grows="seeds", noun="reproduction")
-        work = Work(scope, folder, experiments)
+    place = None if data_folder is None else Path(data_folder)
+    with storage.lock(work.folder), Interruption() as interruption:
+        work = replace(work, scope=settled(work.scope, work.folder, device))
+        claim(work.folder / SCOPE, work.scope, grows="seeds", noun="reproduction")
         earlier = recorded_studies(work)
         failures = train(work, workers, device, place, interruption, on_outcome)
         return _write(work, measure(work, failures, place, device=device, earlier=earlier))

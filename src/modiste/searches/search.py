@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -35,16 +35,33 @@ STARTUP_TRIALS = 10
 """Number of random trials before the estimator is used; Optuna's default."""
 
 
+@dataclass(frozen=True)
+class DriverOptions:
+    """How one driver takes part in a search; the outcomes do not depend on it.
+
+    Attributes:
+        workers: Creates the workers that run trials; None for processes on this machine.
+        at_once: Number of trials that this driver runs at the same time; None for the plan's ``lag``.
+        store: Store of outcomes shared by several drivers; None for files in the search's folder.
+        on_outcome: Called with each new outcome.
+    """
+
+    workers: MakeWorkers | None = None
+    at_once: int | None = None
+    store: OutcomeStore | None = None
+    on_outcome: OnOutcome = ignore
+
+
+ONE_DRIVER = DriverOptions()
+
+
 def search(
     plan: Plan,
     out: Path | str,
+    options: DriverOptions = ONE_DRIVER,
     *,
-    workers: MakeWorkers | None = None,
-    at_once: int | None = None,
-    store: OutcomeStore | None = None,
     device: str = "auto",
     data_folder: Path | str | None = None,
-    on_outcome: OnOutcome = ignore,
     track: Sequence[str | Listener] = (),
 ) -> list[TrialOutcome]:
     """Run the trials of ``plan`` in the folder ``out``, or continue them after an interruption.
@@ -55,12 +72,9 @@ def search(
     Args:
         plan: Plan of the search.
         out: Folder of the search; created if missing.
-        workers: Creates the workers that run trials; None for processes on this machine.
-        at_once: Number of trials that this driver runs at the same time; None for ``plan.lag``.
-        store: Store of outcomes shared by several drivers; None for files in ``out``.
+        options: How this driver takes part.
         device: Where each trial computes.
         data_folder: Folder of Fashion-MNIST, or of data that have moved; see ``load_dataset``.
-        on_outcome: Called with each new outcome.
         track: Names of trackers that record every trial as a run; see ``tracking.trackers``. Listeners are refused.
 
     Returns:
@@ -72,7 +86,7 @@ def search(
             a trial would need teachers or weights of other runs; or workers could not import the network, loss,
             augmentation, data source or tracker that is not Modiste's.
     """
-    with closing(store or FolderStore(Path(out))) as kept:  # whatever fails: a store may hold a connection
+    with closing(options.store or FolderStore(Path(out))) as kept:  # whatever fails: a store may hold a connection
         demand_packages()
         names = trackers.common_names(track)
         # An unknown name or a missing package is an error before any trial.
@@ -87,8 +101,9 @@ def search(
             plan = kept.enter(begun)
             storage.write_json(folder / PLAN, plain)  # after ``enter``: a refused plan must not stay in the folder
             make_task = partial(TrialTask, device=device, data_folder=data_folder, track=names, sent=sent)
-            driver = Driver(plan, folder, kept, at_once or plan.lag, make_task, on_outcome)
-            driver.run(workers or partial(Processes, at_once or plan.lag), interruption)
+            at_once = options.at_once or plan.lag
+            driver = Driver(plan, folder, kept, at_once, make_task, options.on_outcome)
+            driver.run(options.workers or partial(Processes, at_once), interruption)
             write_table(folder, plan, driver.outcomes)
             kept.conclude(plan)
             return [driver.outcomes[number] for number in sorted(driver.outcomes)]

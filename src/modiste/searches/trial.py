@@ -1,6 +1,5 @@
 """One trial of a search: a run in its own folder, and its outcome."""
 
-import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modiste import machine
-from modiste.data.dataset import Development, load_development
 from modiste.errors import (
     MOST_LETTERS,
     DataError,
@@ -21,11 +19,11 @@ from modiste.errors import (
     printable,
 )
 from modiste.recipes.recipe import Recipe
-from modiste.runs import manifest, run_folder, storage
+from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import EpochRow
 from modiste.searches.sent_code import NO_CODE, SentCode
-from modiste.system.processes import Interruption
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 from modiste.training.tracking import Listener, Timing, trackers
 
 State = Literal["complete", "pruned", "failed"]
@@ -44,8 +42,8 @@ class TrialOutcome:
         accuracy: On validation, of the selected epoch. For a pruned trial, of its last epoch; None for a failed one.
         curve: Validation accuracy after each epoch.
         reason: Why it failed or was pruned.
-        fingerprint: Fingerprint of the images. Empty for a failed trial, if the search chooses the data, and in the
-            outcomes of earlier versions.
+        fingerprint: Fingerprint of the images of a complete trial. Empty for other trials, if the search chooses the
+            data, and in the outcomes of earlier versions.
     """
 
     number: int
@@ -189,15 +187,13 @@ def run_trial(task: TrialTask) -> TrialOutcome:
     listeners = trackers.make(task.track, task.folder, task.recipe)
     if task.curves:
         listeners.append(Pruner(task.curves))
-    choices: dict[str, Any] = {"device": task.device, "data_folder": task.data_folder, "listeners": listeners}
-    images = None
+    inputs = Inputs(task.data_folder, fingerprint=task.fingerprint)
     if task.minutes:
         storage.write_text(task.clock, "")
     try:
-        images = _images(task)
-        done = trainer.train(task.recipe, task.folder, data=images, **choices)
+        done = trainer.train(task.recipe, task.folder, inputs, device=task.device, listeners=listeners)
     except PrunedError as reason:
-        return task.outcome("pruned", reason.accuracy, str(reason), _fingerprint(task, images))
+        return task.outcome("pruned", reason.accuracy, str(reason))
     except (StoppedError, FolderInUseError, StorageError, MissingExtraError, RunError):
         raise
     except ModisteError as error:
@@ -209,35 +205,5 @@ def run_trial(task: TrialTask) -> TrialOutcome:
         return task.outcome("failed", reason=printable(line, MOST_LETTERS))
     finally:
         task.clock.unlink(missing_ok=True)
-    return task.outcome("complete", done.picked.validation_accuracy, fingerprint=_fingerprint(task, images))
-
-
-def _images(task: TrialTask) -> Development | None:
-    """Return the images of a trial; None if the search chooses the data, or if the run has finished.
-
-    Raises:
-        RunError: The images are not those of earlier trials.
-        DataError: The images are missing or damaged.
-        StoppedError: A signal asked to stop.
-    """
-    if task.chooses_data or (task.folder / manifest.NAME).exists():
-        return None
-    with Interruption() as interruption:  # a worker ignores signals that come outside of one
-        images = load_development(task.recipe.data, task.data_folder)
-    if interruption.requested:
-        raise StoppedError("stopped on request before training")
-    for note in images.notes:
-        logging.getLogger(__name__).warning("%s", note)
-    if task.fingerprint not in ("", images.fingerprint):
-        raise RunError(
-            f"{task.recipe.data.source}: holds other images than those of earlier trials; restore them, or begin "
-            "another search with another --out (and --study)"
-        )
-    return images
-
-
-def _fingerprint(task: TrialTask, images: Development | None) -> str:
-    """Return the fingerprint of the images that a trial was trained on; empty if the search chooses the data."""
-    if task.chooses_data:
-        return ""
-    return images.fingerprint if images else run_folder.open_run(task.folder).load_info().fingerprint
+    fingerprint = "" if task.chooses_data else run_folder.open_run(task.folder).load_info().fingerprint
+    return task.outcome("complete", done.picked.validation_accuracy, fingerprint=fingerprint)

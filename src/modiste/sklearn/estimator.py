@@ -23,7 +23,7 @@ from modiste.recipes.recipe import DataRecipe, Recipe
 from modiste.runs import run_folder
 from modiste.sklearn.pixels import Pixels
 from modiste.training import trainer
-from modiste.training.setup import check_complete
+from modiste.training.setup import Inputs, check_complete
 from modiste.training.tracking import make_progress
 
 try:
@@ -150,8 +150,8 @@ class ModisteClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             trainer.train(
                 recipe,
                 Path(folder) / "run",
+                Inputs(data),
                 device=self.device,
-                data=data,
                 listeners=shown,
                 threads=torch.get_num_threads(),  # not what happens to be free: the same call gives the same model
             )

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from modiste.data.dataset import Development
 from modiste.errors import RecipeError
 from modiste.recipes.recipe import Recipe
 from modiste.runs import checkpoint, run_folder, storage
 from modiste.runs.run_folder import Run
 from modiste.training import schedules
 from modiste.training.loop import out_of_patience
-from modiste.training.setup import claim
+from modiste.training.setup import NO_INPUTS, Inputs, claim
 from modiste.training.tracking import Listener
 from modiste.training.trainer import Outcome, train
 
@@ -28,10 +27,8 @@ def continue_run(
     out: Path | str,
     *,
     epochs: int,
+    inputs: Inputs = NO_INPUTS,
     device: str = "auto",
-    data: Development | None = None,
-    data_folder: Path | str | None = None,
-    teachers: Sequence[Path | str] = (),
     listeners: Sequence[Listener] = (),
 ) -> Outcome:
     """Train the finished run in ``source`` on until it has ``epochs`` epochs, into the folder ``out``.
@@ -42,10 +39,8 @@ def continue_run(
         source: Folder of a finished run.
         out: Folder of the new run; made if missing.
         epochs: Epochs of the whole run, more than it has.
+        inputs: Images and teachers that the recipe names.
         device: As ``train`` takes it.
-        data: As ``train`` takes it.
-        data_folder: As ``train`` takes it.
-        teachers: As ``train`` takes them, if the run has any.
         listeners: Notified of every step and epoch.
 
     Raises:
@@ -61,7 +56,7 @@ def continue_run(
     run = run_folder.open_run(source)
     recipe = lengthened(run, epochs)
     copy_state(run, Path(out), recipe)
-    return train(recipe, out, device=device, data=data, data_folder=data_folder, teachers=teachers, listeners=listeners)
+    return train(recipe, out, inputs, device=device, listeners=listeners)
 
 
 def lengthened(run: Run, epochs: int) -> Recipe:

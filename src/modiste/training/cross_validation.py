@@ -15,9 +15,8 @@ from modiste.evaluation.statistics import Spread, fold_spread
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import Recipe
 from modiste.runs import run_folder, storage
-from modiste.training.distributed import gathered
-from modiste.training.seeds import check_alone
-from modiste.training.setup import Session, check_complete, open_session
+from modiste.training.distributed import check_alone
+from modiste.training.setup import Inputs, Session, check_complete, open_session
 from modiste.training.tracking import Listener
 from modiste.training.trainer import train_in
 
@@ -95,14 +94,14 @@ def cross_validate(
         print(cross_validate(modiste.get_recipe("sprint"), "runs/sprint-folds").spread)
     """
     began, folder = time.perf_counter(), Path(out)
+    check_alone("a cross-validation")
     if recipe.data.extra:
         raise RecipeError(f"data.extra: not possible in a cross-validation, found {recipe.data.extra}; leave it out")
     check_complete(recipe, "a cross-validation")
     fold_spread([0.0, 0.0], 1.0)  # without SciPy, an error now and not after the last fold
     known = load_split_images(recipe.data, data_folder)
     check_folds(known, folds, recipe.data.split_seed)
-    with gathered() as group, open_session(device, group) as session, storage.lock(folder):
-        check_alone(group)
+    with open_session(device) as session, storage.lock(folder):
         accuracies = []
         for number in range(folds):
             run = _run_fold(session, recipe, folder, known, (number, folds), listeners(number))
@@ -156,7 +155,7 @@ def _run_fold(
     folder, split = fold_folder(out, number, folds), fold_split(known, folds, number, recipe.data.split_seed)
     own = replace(recipe, seed=recipe.seed + number)
     with machine.threads_restored():
-        run = train_in(session, own, folder, development_of_split(split, recipe.data), listeners)
+        run = train_in(session, own, folder, Inputs(development_of_split(split, recipe.data)), listeners)
     run = run or run_folder.open_run(folder)
     if run.load_info().fingerprint != split.fingerprint:
         raise RunError(f"{folder}: was trained on other images than those found; restore them, or choose another --out")

@@ -11,19 +11,18 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from modiste import machine
-from modiste.data.dataset import Development
 from modiste.errors import RecipeError, StoppedError
 from modiste.models import layers
 from modiste.recipes.recipe import Recipe
 from modiste.runs import manifest, run_folder, storage
 from modiste.training.cuda_graph import ResidentSteps, SideBySide, runs_own_code
-from modiste.training.distributed import Group, gathered
+from modiste.training.distributed import check_alone
 from modiste.training.loop import finish_epoch, finish_without_training, is_over
 from modiste.training.setup import (
-    Data,
+    NO_INPUTS,
+    Inputs,
     RunSetUp,
     images_of,
     note_facts,
@@ -35,21 +34,20 @@ from modiste.training.setup import (
 from modiste.training.state import Context, TrainingState
 from modiste.training.tracking import Listener, Timing
 from modiste.training.trainer import finish, notified, starting_state, train_in
-from modiste.training.transfer.source import Source
 
 MakeListeners = Callable[[int], Sequence[Listener]]
 Run = tuple[RunSetUp, Context]
+SEVERAL = "training of several seeds"
+"""What is for one process."""
 
 
 def train_seeds(
     recipe: Recipe,
     seeds: Sequence[int],
     out: Path | str,
+    inputs: Inputs = NO_INPUTS,
     *,
     device: str = "auto",
-    data: Development | None = None,
-    data_folder: Path | str | None = None,
-    teachers: Sequence[Path | str] = (),
     listeners: MakeListeners = lambda _seed: (),
 ) -> list[Path]:
     """Train ``recipe`` with every seed at once; return the run folders, ``out/NAME-SEED``.
@@ -62,10 +60,8 @@ def train_seeds(
         recipe: What to train; its own seed is not used.
         seeds: One run each, all different.
         out: The folder of the run folders; made if missing.
+        inputs: Images and teachers that the recipe names. The teachers' networks are Modiste's.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
-        data: Images in memory, in place of those that the recipe names.
-        data_folder: As ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
-        teachers: Folders of the finished runs that the recipe names as teachers; their networks are Modiste's.
         listeners: Returns the listeners of a seed, which are notified of its steps and epochs.
 
     Raises:
@@ -74,18 +70,17 @@ def train_seeds(
         DataError, RunError, StorageError, DivergedError, FolderInUseError, StoppedError: As for a single run.
     """
     check_seeds(recipe, seeds)
+    check_alone(SEVERAL)
     folders = [seed_folder(recipe, seed, out) for seed in seeds]
     runs: list[Run] = []
-    with gathered() as group, open_session(device, group) as session, ExitStack() as ends, ExitStack() as locks:
-        check_alone(group)
+    with open_session(device) as session, ExitStack() as ends, ExitStack() as locks:
         heard = [ends.enter_context(notified(*pair)) for pair in zip(folders, map(listeners, seeds), strict=True)]
-        images: Data = data_folder if data is None else data
         for folder, seed, listener in zip(folders, seeds, heard, strict=True):
             locks.enter_context(storage.lock(folder))
-            run = set_up(replace(recipe, seed=seed), folder, session, images, teachers)
+            run = set_up(replace(recipe, seed=seed), folder, session, inputs)
             if run is not None:
                 check_recordable(run.context(listener))
-                images = run.development  # loaded for the first run, shared by the others
+                inputs = replace(inputs, data=run.development)  # loaded for the first run, shared by the others
                 runs.append((run, run.context(listener)))
         for some in equally_far(runs):
             with machine.threads_restored():
@@ -100,12 +95,9 @@ def train_every_seed(
     recipe: Recipe,
     seeds: Sequence[int],
     out: Path | str,
+    inputs: Inputs = NO_INPUTS,
     *,
     device: str = "auto",
-    data: Development | None = None,
-    data_folder: Path | str | None = None,
-    transfer_from: Path | str | Source | None = None,
-    teachers: Sequence[Path | str] = (),
     listeners: MakeListeners = lambda _seed: (),
 ) -> list[run_folder.Run]:
     """Train ``recipe`` with every seed; return the finished runs, in the folders ``out/NAME-SEED``.
@@ -119,11 +111,8 @@ def train_every_seed(
         recipe: What to train; its own seed is not used.
         seeds: One run each, all different.
         out: The folder of the run folders; made if missing.
+        inputs: Images, weights and teachers that the recipe names.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
-        data: Images in memory, in place of those that the recipe names.
-        data_folder: See ``modiste.train``.
-        transfer_from: See ``modiste.train``.
-        teachers: Folders of the finished runs that the recipe names as teachers.
         listeners: Returns the listeners of a seed.
 
     Raises:
@@ -136,25 +125,18 @@ def train_every_seed(
         print([run.picked.validation_accuracy for run in runs])
     """
     check_different(seeds)
-    where: dict[str, Any] = {
-        "device": device,
-        "data": data,
-        "data_folder": data_folder,
-        "teachers": teachers,
-        "listeners": listeners,
-    }
+    check_alone(SEVERAL)
     if are_side_by_side(recipe, device):
-        return [run_folder.open_run(folder) for folder in train_seeds(recipe, seeds, out, **where)]
+        together = train_seeds(recipe, seeds, out, inputs, device=device, listeners=listeners)
+        return [run_folder.open_run(folder) for folder in together]
     folders = [seed_folder(recipe, seed, out) for seed in seeds]
-    images: Data = data_folder if data is None else data
-    with gathered() as group, open_session(device, group) as session:
-        check_alone(group)
+    with open_session(device) as session:
         if not all((folder / manifest.NAME).exists() for folder in folders):
-            images = images_of(recipe, images, session)
+            inputs = replace(inputs, data=images_of(recipe, inputs, session))
         for folder, seed in zip(folders, seeds, strict=True):
             with machine.threads_restored():
                 own = replace(recipe, seed=seed)
-                train_in(session, own, folder, images, listeners(seed), transfer_from, teachers)
+                train_in(session, own, folder, inputs, listeners(seed))
     return [run_folder.open_run(folder) for folder in folders]
 
 
@@ -197,12 +179,6 @@ def check_recordable(context: Context) -> None:
     """Raise RecipeError if a step runs code that is not Modiste's: the recipe's, or that of a teacher."""
     if runs_own_code(context):
         raise RecipeError("several seeds at once: not possible with own code; train them one by one")
-
-
-def check_alone(group: Group) -> None:
-    """Raise RecipeError if there are several processes."""
-    if not group.is_alone:
-        raise RecipeError(f"several seeds at once are for one process; found {group.size} under torchrun")
 
 
 def equally_far(runs: Sequence[Run]) -> list[list[Run]]:

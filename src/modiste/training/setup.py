@@ -37,13 +37,33 @@ from modiste.training.schedules import depends_on_length
 from modiste.training.state import Context
 from modiste.training.tracking import Listener
 from modiste.training.transfer import backbones, transfer
-
-Data = Development | Path | str | None
-"""Images in memory, or the folder to find them in as ``load_dataset`` takes it."""
-
+from modiste.training.transfer.source import Source
 
 SAVED_MEAN = "model:standardize.mean"
 """Name of the mean in a saved training state."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where a run finds what its recipe names: images, weights to start from, and teachers.
+
+    Attributes:
+        data: Images in memory, in place of those that the recipe names. Or the folder of Fashion-MNIST, or of data that
+            have moved, as ``load_dataset`` takes it.
+        transfer_from: The source of weights whose hash the recipe names: a run folder, a safetensors file or
+            ``hub:OWNER/NAME``.
+        teachers: Folders of the finished runs that the recipe names as teachers.
+        fingerprint: Fingerprint that the images must have; empty for any.
+    """
+
+    data: Development | Path | str | None = None
+    transfer_from: Path | str | Source | None = None
+    teachers: Sequence[Path | str] = ()
+    fingerprint: str = ""
+
+
+NO_INPUTS = Inputs()
+"""For a recipe that names nothing but Fashion-MNIST, which is found where it usually is."""
 
 
 @dataclass(frozen=True)
@@ -114,9 +134,7 @@ class RunSetUp:
         )
 
 
-def set_up(
-    recipe: Recipe, folder: Path, session: Session, data: Data = None, teachers: Sequence[Path | str] = ()
-) -> RunSetUp | None:
+def set_up(recipe: Recipe, folder: Path, session: Session, inputs: Inputs = NO_INPUTS) -> RunSetUp | None:
     """Settle the precision, claim the folder, load the images, build the network, and check the batches.
 
     Returns everything that a run needs before its first step. If the run in ``folder`` has finished, returns None and
@@ -126,9 +144,7 @@ def set_up(
         recipe: What to train.
         folder: Folder of the run. The caller holds its lock; a temporary folder needs none.
         session: Session of the call.
-        data: Images in memory, or where to find those that the recipe names. Notes about images found here are logged
-            as warnings.
-        teachers: Folders of the runs that the recipe names as teachers.
+        inputs: What the recipe names. Notes about images that are loaded here are logged as warnings.
 
     Raises:
         DataError: Images are missing, damaged, too few, or all of one value.
@@ -146,7 +162,7 @@ def set_up(
         return None
     machine.keep_memory()
     check_backbone(recipe)
-    development = images_of(recipe, data, session)
+    development = images_of(recipe, inputs, session)
     saved = group.of_leader(partial(newest_state, folder, development.fingerprint))
     if saved is None:
         check_new(recipe)
@@ -155,8 +171,8 @@ def set_up(
     model = build_model(recipe.model, task, seed=recipe.seed).to(device)
     check_own_code(recipe, model, task, development.train)
     check_batches(model, development.train, recipe, group)
-    found = load_teachers(recipe.distillation, teachers, development)
-    return RunSetUp(recipe, folder, development, task, model, saved, found, session)
+    teachers = load_teachers(recipe.distillation, inputs.teachers, development)
+    return RunSetUp(recipe, folder, development, task, model, saved, teachers, session)
 
 
 def settle(recipe: Recipe, device: torch.device, folder: Path) -> Recipe:
@@ -282,15 +298,25 @@ def can_continue(folder: Path, recipe: Recipe) -> bool:
     return len(history) == before.epochs and not out_of_patience(history, before)
 
 
-def images_of(recipe: Recipe, data: Data, session: Session) -> Development:
-    """Return the images on the session's device. The leader logs the notes about images that are loaded here."""
-    if isinstance(data, Development):
-        return data.to(session.device)
-    development = load_development(recipe.data, data).to(session.device)
-    if session.group.rank == 0:
-        for note in development.notes:
+def images_of(recipe: Recipe, inputs: Inputs, session: Session) -> Development:
+    """Return the images on the session's device. The leader logs the notes about images that are loaded here.
+
+    Raises:
+        DataError: The images are missing or damaged.
+        RunError: They have another fingerprint than the inputs demand.
+    """
+    if isinstance(inputs.data, Development):
+        development = inputs.data
+    else:
+        development = load_development(recipe.data, inputs.data)
+        for note in development.notes if session.group.rank == 0 else ():
             logging.getLogger(__name__).warning("%s", note)
-    return development
+    if inputs.fingerprint not in ("", development.fingerprint):
+        raise RunError(
+            f"{recipe.data.source}: holds other images than those of earlier runs; restore them, or begin again with "
+            "another --out (and --study)"
+        )
+    return development.to(session.device)
 
 
 def describe_task(development: Development, recipe: Recipe, *, of_channels: bool = True) -> Task:

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from modiste import machine
-from modiste.data.dataset import Development
 from modiste.evaluation import run_images
 from modiste.evaluation.inference import infer
 from modiste.evaluation.out_of_distribution import run_detector
@@ -27,7 +26,16 @@ from modiste.runs.run_folder import EpochRow
 from modiste.training import data_pruning, distillation
 from modiste.training.distributed import gathered
 from modiste.training.loop import fit
-from modiste.training.setup import Data, RunSetUp, Session, note_facts, open_session, set_up, settle_threads
+from modiste.training.setup import (
+    NO_INPUTS,
+    Inputs,
+    RunSetUp,
+    Session,
+    note_facts,
+    open_session,
+    set_up,
+    settle_threads,
+)
 from modiste.training.state import Context, TrainingState, new_training_state
 from modiste.training.tracking import FileLog, Listener, Listeners
 from modiste.training.transfer import linear_probe, transfer
@@ -56,12 +64,9 @@ class Outcome:
 def train(
     recipe: Recipe,
     out: Path | str,
+    inputs: Inputs = NO_INPUTS,
     *,
     device: str = "auto",
-    data: Development | None = None,
-    data_folder: Path | str | None = None,
-    transfer_from: Path | str | Source | None = None,
-    teachers: Sequence[Path | str] = (),
     listeners: Sequence[Listener] = (),
     threads: int | None = None,
 ) -> Outcome:
@@ -77,12 +82,8 @@ def train(
     Args:
         recipe: What to train. The device settles the precision ``auto``.
         out: The run folder; made if missing.
+        inputs: Images, weights and teachers that the recipe names.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` ...
-        data: Images in memory, in place of those that the recipe names.
-        data_folder: As ``load_dataset`` takes it: of Fashion-MNIST, or of data that have moved.
-        transfer_from: The source of weights whose hash the recipe names: a run folder, a safetensors file or
-            ``hub:OWNER/NAME``.
-        teachers: Folders of the finished runs that the recipe names as teachers.
         listeners: Notified of every step and epoch, and of the end. An error in one ends the run; trackers, which
             cannot, come from ``tracking.trackers.make``.
         threads: Threads of torch; None for as many as there are free cores. Their number decides the last bits of the
@@ -98,9 +99,8 @@ def train(
         group.folder(Path(out)) as folder,
     ):
         session = replace(session, threads=threads)
-        images = data_folder if data is None else data
-        finished = train_in(session, recipe, folder, images, listeners, transfer_from, teachers)
-        group.await_leader()  # which writes ``out``: every process may open the run afterwards
+        finished = train_in(session, recipe, folder, inputs, listeners)
+        group.meet()  # when the leader has written ``out``, every process may open the run
         return outcome(finished or run_folder.open_run(out), started)
 
 
@@ -108,10 +108,8 @@ def train_in(
     session: Session,
     recipe: Recipe,
     folder: Path,
-    data: Data = None,
+    inputs: Inputs = NO_INPUTS,
     listeners: Sequence[Listener] = (),
-    transfer_from: Path | str | Source | None = None,
-    teachers: Sequence[Path | str] = (),
 ) -> run_folder.Run | None:
     """Train one run within a session that several may share; return it, or None if it had finished before.
 
@@ -119,10 +117,8 @@ def train_in(
         session: Session of the call.
         recipe: What to train.
         folder: Folder of the run.
-        data: Images in memory, or where to find those that the recipe names.
+        inputs: See ``train``.
         listeners: See ``train``.
-        transfer_from: See ``train``.
-        teachers: See ``train``.
 
     Raises:
         ModisteError: As ``train``.
@@ -130,10 +126,10 @@ def train_in(
     with notified(folder, listeners) as listener:
         with ExitStack() as held:
             session.group.of_leader(partial(held.enter_context, storage.lock(folder)))
-            run = set_up(recipe, folder, session, data, teachers)
+            run = set_up(recipe, folder, session, inputs)
             if run is None:
                 return None
-            complete(run, listener, transfer_from)
+            complete(run, listener, inputs.transfer_from)
         finished = run_folder.open_run(folder)
         listener.finished(finished)
         return finished

@@ -175,7 +175,6 @@ def join_pair(
     *,
     first_label: int = 0,
     published: bool = False,
-    notes: tuple[str, ...] = (),
 ) -> IdxSet:
     """Join images (N, H, W) and labels (N,); DataError unless the counts agree and every label has a name.
 
@@ -193,7 +192,6 @@ def join_pair(
         fingerprint=fingerprint,
         folder=images.path.parent,
         files=(sources[0], sources[1]),
-        notes=notes,
     )
 
 

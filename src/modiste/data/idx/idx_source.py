@@ -7,6 +7,7 @@ pair of files as an argument.
 import contextlib
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 
@@ -148,7 +149,7 @@ def load_training(source: str, folder: Path | None = None) -> IdxSet:
     location = source_folder(source, folder)
     images, labels = read_pair(TRAIN, *find_pair(TRAIN, location))
     if is_published(TRAIN, images, labels):
-        return _published_set(images, labels)
+        return published_set(images, labels)
     names = read_class_names(folder_of_set(images))
     first = first_label_of(labels, names)
     raw = join_pair(set_name(location), images, labels, names or numbered_names(labels), first_label=first)
@@ -178,12 +179,12 @@ def find_published(pair: FilePair, folder: Path | None = None) -> tuple[IdxSet |
     named = named_folder(folder)
     if named is not None:
         named_by = "--data-folder" if folder is not None else FOLDER_VARIABLE
-        return _published_set(*read_published_pair(pair, *_find_in_named(pair, named, named_by))), ()
+        return published_set(*read_published_pair(pair, *_find_in_named(pair, named, named_by))), ()
     notes: list[str] = []
     for candidate in usual_folders():
         try:
             if paths := find_published_pair(pair, candidate):
-                return _published_set(*read_published_pair(pair, *paths), notes=tuple(notes)), tuple(notes)
+                return published_set(*read_published_pair(pair, *paths), notes=tuple(notes)), tuple(notes)
         except DataError as error:
             notes.append(str(error))
     return None, tuple(notes)
@@ -192,6 +193,11 @@ def find_published(pair: FilePair, folder: Path | None = None) -> tuple[IdxSet |
 def fetch(pair: FilePair, folder: Path | None = None) -> tuple[Path, ...]:
     """Download a pair of Fashion-MNIST's files into ``folder``, or into the cache; return the two paths."""
     return download(pair.files, folder if folder is not None else cache_folder())
+
+
+def published_set(images: IdxFile, labels: IdxFile, notes: tuple[str, ...] = ()) -> IdxSet:
+    """Join a pair of Fashion-MNIST's published files; ``notes`` name the faulty copies that were skipped."""
+    return replace(join_pair(FASHION_MNIST, images, labels, CLASS_NAMES, published=True), notes=notes)
 
 
 def numbered_names(labels: IdxFile) -> tuple[str, ...]:
@@ -222,8 +228,4 @@ def _download_set(pair: FilePair, notes: tuple[str, ...]) -> IdxSet:
             f"Fashion-MNIST's {pair.what} files: not found{faulty}, and not downloaded ({trouble}); {BY_HAND}; "
             "`modiste doctor` lists the folders that were searched"
         ) from error
-    return _published_set(*read_published_pair(pair, images, labels), notes=notes)
-
-
-def _published_set(images: IdxFile, labels: IdxFile, notes: tuple[str, ...] = ()) -> IdxSet:
-    return join_pair(FASHION_MNIST, images, labels, CLASS_NAMES, published=True, notes=notes)
+    return published_set(*read_published_pair(pair, images, labels), notes=notes)
