@@ -13,7 +13,7 @@ from modiste.recipes.plain import to_plain
 from modiste.runs import storage
 from modiste.searches import outcomes
 from modiste.searches.plan import Plan
-from modiste.searches.search import search
+from modiste.searches.search import DriverOptions, search
 from modiste.searches.workers import Workers
 
 
@@ -47,7 +47,7 @@ def finish(folder: Path, plan: Plan, tiny_folder: Path, *more: object) -> "subpr
 
 def alone(folder: Path, plan: Plan, tiny_folder: Path) -> bytes:
     """Search in this process, one trial after the other; return the table."""
-    search(plan, folder, workers=InThisProcess, device="cpu", data_folder=tiny_folder)
+    search(plan, folder, DriverOptions(InThisProcess), device="cpu", data_folder=tiny_folder)
     return table(folder)
 
 
