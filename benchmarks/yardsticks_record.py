@@ -46,7 +46,7 @@ def main() -> None:
         for seed, folder in enumerate(folders):
             modiste.train(name, folder, seed=seed, quiet=True, **fields)
         measure(folders, settings, options.runs / f"{name}.json", failed)
-        found = kept(options.runs, settings, options.seeds)
+        found = kept(options.runs, settings, options.seeds, named=options.recipes)
         write_record(options.out, joined(map(benchmarks_of, found)), [one["command"] for one in found])
     print(f"{options.out}/README.md")
     report_failures(failed)
@@ -76,17 +76,21 @@ def measure(
         storage.write_json(file, content)
 
 
-def kept(runs: Path, settings: Settings, seeds: int) -> list[dict[str, Any]]:
-    """Return the content of each file of a recipe that was measured with these settings, on the runs that are there."""
+def kept(runs: Path, settings: Settings, seeds: int, named: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Return the content of each file of a recipe that was measured with these settings, on the runs that are there.
+
+    Recipes in ``named`` need no runs: the same call measures them again if theirs are new.
+    """
     found = []
     for file in sorted(runs.glob("*.json")):
         content = storage.read_json(file)
         if (content["settings"], content["seeds"]) != (plain(settings), seeds):
             continue
-        if content.get("models") == [weights_of(runs / f"{file.stem}-{seed}") for seed in range(seeds)]:
+        models = [weights_of(runs / f"{file.stem}-{seed}") for seed in range(seeds)]
+        if file.stem in named or content.get("models") == models:
             found.append(content)
         else:
-            print(f"{file}: its runs are gone or have other weights; left out of the record")
+            print(f"{file}: left out, as its runs are gone or have other weights; name {file.stem} to measure it again")
     return found
 
 

@@ -5,8 +5,8 @@
 
 The script writes its record after every recipe and skips the recipes in it: the same command resumes. Each call trains
 in a new folder within ``--runs``, so that every time is of a run that it trained whole. It runs from a source checkout
-and needs only torch, numpy, safetensors and jaxtyping. Accuracy on test is measured once for every seed
-that was trained at once with others or, if there are none, alone. With ``--teams``, several teams of seeds are trained
+and needs only torch, numpy, safetensors and jaxtyping. Accuracy on test is measured once for every seed that the call
+trains at once with others or, if there are none, alone. With ``--teams``, several teams of seeds are trained
 one after another; each team is also evaluated as an ensemble, by the mean of its probabilities.
 """
 
@@ -44,18 +44,21 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/gpu"))
     parser.add_argument("--out", type=Path, default=Path("records/gpu"))
     options = parser.parse_args()
-    options.runs.mkdir(parents=True, exist_ok=True)
-    options.runs = Path(tempfile.mkdtemp(prefix="call-", dir=options.runs))
     files = Record(options.out)
     record: dict[str, Any] = files.read() or {"results": []}
     record["command"] = this_command()
+    measured = {result["recipe"] for result in record["results"]}
+    missing = [name for name in options.recipes if name not in measured]
+    if not missing:
+        return
+    options.runs.mkdir(parents=True, exist_ok=True)
+    options.runs = Path(tempfile.mkdtemp(prefix="call-", dir=options.runs))
     with lent.time_limit(options.budget_seconds):
-        for name in options.recipes:
-            if name not in [result["recipe"] for result in record["results"]]:
-                found = measure(name, options)
-                record["results"] += found
-                files.save(record, as_markdown(record))
-                print(*found, sep="\n", flush=True)
+        for name in missing:
+            found = measure(name, options)
+            record["results"] += found
+            files.save(record, as_markdown(record))
+            print(*found, sep="\n", flush=True)
 
 
 def measure(name: str, options: argparse.Namespace) -> list[dict[str, Any]]:

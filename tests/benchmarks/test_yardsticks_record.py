@@ -109,7 +109,10 @@ def test_figures_of_runs_that_are_gone_or_new_leave_the_record(
     assert yardsticks_record.kept(tmp_path, settings, 1) == [content | {"models": [own]}]
     printed = capsys.readouterr().out
     for name in ("new", "gone"):
-        assert f"{name}.json: its runs are gone or have other weights; left out of the record\n" in printed
+        assert (
+            f"{name}.json: left out, as its runs are gone or have other weights; name {name} to measure it again\n"
+            in printed
+        )
 
 
 def test_a_result_is_the_same_after_json(finished_run: Path, tiny_folder: Path) -> None:

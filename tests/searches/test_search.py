@@ -511,6 +511,7 @@ def test_a_trial_on_other_images_than_those_of_earlier_trials_ends_the_search(
     with pytest.raises(RunError, match="tiny: holds other images than those of earlier runs; restore them"):
         search(longer, own, IN_THIS_PROCESS, device="cpu", data_folder=changed_folder)
     assert len(outcomes.read(own)) == 6
+    assert run_folder.is_unbegun(outcomes.run_folder_of(own, 6))
     search(longer, own, IN_THIS_PROCESS, device="cpu", data_folder=tiny_folder)
     assert len(outcomes.read(own)) == 7, "with the images restored, the same command continues"
 

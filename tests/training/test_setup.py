@@ -11,11 +11,11 @@ import torch
 
 from modiste import machine
 from modiste.data.dataset import load_development
-from modiste.errors import RecipeError
+from modiste.errors import RecipeError, RunError
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import ByClassRecipe, Recipe, load
 from modiste.runs import manifest, run_folder, storage
-from modiste.training.setup import Inputs, can_continue, claim, open_session, set_up
+from modiste.training.setup import Inputs, can_continue, claim, images_of, open_session, set_up
 
 
 def test_images_in_memory_make_the_same_run_as_images_found_by_name(
@@ -39,6 +39,19 @@ def test_images_in_memory_make_the_same_run_as_images_found_by_name(
     for name, tensor in found.model.state_dict().items():
         assert torch.equal(tensor, weights[name]), name
     assert found.saved is given.saved is None
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_images_with_another_fingerprint_than_demanded_are_refused(
+    in_memory: bool, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    development = load_development(tiny_recipe.data, tiny_folder)
+    data = development if in_memory else tiny_folder
+    with open_session("cpu") as session:
+        found = images_of(tiny_recipe, Inputs(data, fingerprint=development.fingerprint), session)
+        with pytest.raises(RunError, match="tiny: holds other images than those of earlier runs; restore them"):
+            images_of(tiny_recipe, Inputs(data, fingerprint=64 * "0"), session)
+    assert found.fingerprint == development.fingerprint
 
 
 def test_the_division_is_the_same_for_every_training_seed(

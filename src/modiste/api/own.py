@@ -39,14 +39,13 @@ def with_own_code(
             (N, classes). A class or function is called with ``image_shape`` and ``classes`` if it has parameters of
             these names.
         loss: ``loss(logits, targets)`` returns one number; both are (N, classes), targets are probabilities. A third
-            parameter takes the weights of the images, (N) or None. An object may hold numbers, text and tensors, which
-            are a part of its hash.
+            parameter takes the weights of the images, (N) or None. The values of an object are a part of its hash.
         augmentation: ``change(images, targets, generator)`` returns the images, or images and targets.
         fields: Changed fields of the recipe, as ``Recipe.with_`` takes them.
 
     Raises:
-        RecipeError: Code has no name to find it by, an object holds what no hash covers, or an import path leads
-            nowhere; or a field cannot have its value.
+        RecipeError: Code has no name to find it by, or values that no other process could rebuild. Or an import path
+            leads nowhere, or a field cannot have its value.
 
     Example:
         >>> import torch

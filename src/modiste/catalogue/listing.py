@@ -74,7 +74,11 @@ class Place:
     def demand_pictures(self) -> None:
         """Raise PhotoError if there are no pictures; DataError if the list cannot be read as far as its first path."""
         if next(self._found(), None) is None:
-            raise PhotoError(f"{shown(self.table or self.root)}: no pictures; expected files such as .jpg or .png")
+            raise self.without_pictures()
+
+    def without_pictures(self) -> PhotoError:
+        """Return the error of a place where there are no pictures."""
+        return PhotoError(f"{shown(self.table or self.root)}: no pictures; expected files such as .jpg or .png")
 
     def _found(self) -> Iterator[bytes]:
         """Yield the names as the folder, in no order, or the list has them."""

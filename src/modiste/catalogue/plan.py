@@ -96,7 +96,7 @@ def claim(out: Path, place: Place, model: Model, shard_rows: int) -> Plan:
         RunError: The folder holds answers of another model, list or segmentation network, or other files; or the model
             is missing or damaged.
         RecipeError, MissingExtraError: As ``CatalogueModel.onnx``.
-        PhotoError: The folder of the pictures cannot be opened.
+        PhotoError: The folder of the pictures cannot be opened, or holds none.
         DataError, StorageError: The list cannot be read, or not be written.
     """
     folder, identity = out / FOLDER, model.digest()
@@ -117,6 +117,8 @@ def claim(out: Path, place: Place, model: Model, shard_rows: int) -> Plan:
     _demand_empty(out)
     _clear(folder)
     digest, count = write_list(place.names(folder), folder, shard_rows)
+    if not count:
+        raise place.without_pictures()  # they have gone since the command began
     content, network = model.onnx()
     storage.write_bytes(folder / ONNX_FILE, content)
     plan = Plan(

@@ -85,8 +85,9 @@ def fetch(
     folder = fetched_folder()
     if kind_at(folder) == "folder":
         found = check(folder, published)
-        with contextlib.suppress(FolderInUseError, StorageError), storage.lock(folder.parent):
-            _delete_leftovers(folder.parent)
+        if any(folder.parent.glob(f"{UNFINISHED}*")):
+            with contextlib.suppress(FolderInUseError, StorageError), storage.lock(folder.parent):
+                _delete_leftovers(folder.parent)
         return found
     if is_offline():
         expected, remedy = "permission to use the network", f"unset it, {BY_HAND}"

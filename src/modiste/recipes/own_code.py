@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from pathlib import Path
+from pickle import PickleError
 from typing import Any
 
 from modiste.errors import ModisteError, RecipeError, RunError
@@ -99,7 +100,9 @@ def find(reference: str, kind: str) -> Any:
 @cache
 def _warn_once(reference: str, known: str) -> None:
     logging.getLogger(__name__).warning(
-        "%s takes the place of %s: the source is not that of the run, and results may differ", known, reference
+        "%s takes the place of %s: its source or a number is not that of the run, and results may differ",
+        known,
+        reference,
     )
 
 
@@ -129,36 +132,42 @@ def import_code(path: str) -> Any:
 def reference_to(code: Any, kind: str = "network") -> str:
     """Return the reference to code.
 
-    The path of a ``functools.partial`` is that of its function, and the hash covers its arguments. The path of any
-    other object is that of its class. The hash covers the structure of a network that has been built, whose weights the
-    run keeps, and the attributes of all other objects.
+    The path of a ``functools.partial`` is that of its function; that of any other object is that of its class. The hash
+    covers what Python would rebuild the object from in another process: arguments, attributes, weights. Only of a
+    network that has been built it covers the structure alone, because the run keeps the weights.
 
     Args:
-        code: A class, a function, a ``functools.partial`` of one, a network that has been built, or an object of a
-            class with ``__call__``.
+        code: A class, a function, or an object that can be called.
         kind: ``network``, ``loss`` or ``augmentation``.
 
     Raises:
-        RecipeError: The code has no name, or no hash can cover its arguments or attributes.
+        RecipeError: The code cannot be called or has no name, or Python could not rebuild it in another process.
     """
-    if _has_name(code):
+    if not callable(code):
+        raise RecipeError(
+            f"{kind}: expected a class, a function or an object to call, found a {type(code).__qualname__}"
+        )
+    if has_name(code):
         return _reference(code)
-    if isinstance(code, partial) and _has_name(code.func):
-        return _reference(code.func, _written((code.args, code.keywords), "a functools.partial"))
     if kind == "network" and _is_module(code):
         return _reference(type(code), repr(code))
-    found = f"a {type(code).__qualname__}"
-    if callable(code) and not inspect.isfunction(type(code).__call__):  # compiled, so that its attributes are hidden
-        raise _cannot_be_hashed(found)
-    return _reference(type(code), _written(_attributes(code), found))
+    named = code.func if isinstance(code, partial) and has_name(code.func) else type(code)
+    try:
+        return _reference(named, _written(code))
+    except (AttributeError, RuntimeError, TypeError, ValueError, PickleError) as error:  # also endless recursion
+        reason = (str(error).splitlines() or ["no reason is given"])[0]
+        raise RecipeError(
+            f"{kind}: expected values that another process can rebuild, found a {type(code).__qualname__}: {reason}; "
+            "give a function, or a class whose attributes are plain values"
+        ) from error
 
 
 def _earlier_reference(code: Any) -> str:
     """Return the reference that earlier versions wrote: to an object by its class and ``repr``."""
-    return _reference(code) if _has_name(code) else _reference(type(code), repr(code))
+    return _reference(code) if has_name(code) else _reference(type(code), repr(code))
 
 
-def _has_name(code: Any) -> bool:
+def has_name(code: Any) -> bool:
     """Return whether code is a class or a function. From Python 3.14 on, a partial counts as a routine."""
     return (inspect.isroutine(code) or inspect.isclass(code)) and not isinstance(code, partial)
 
@@ -172,52 +181,60 @@ def _reference(named: Any, rest: str = "") -> str:
     return f"{named.__module__}:{name}{SEPARATOR}{digest}"
 
 
-def _is_module(code: Any) -> bool:
-    torch = sys.modules.get("torch")  # without which there is no module: nothing here imports it
-    return torch is not None and isinstance(code, torch.nn.Module)
+def _written(value: Any) -> str:
+    """Return a value as text that is the same in every process. An object is what ``pickle`` would rebuild it from."""
+    kind = type(value)
+    if kind in PLAIN:
+        return repr(value)
+    if has_name(value):
+        return _reference(value)
+    if kind in (list, tuple):
+        return f"{kind.__name__}({', '.join(map(_written, value))})"
+    if kind in (set, frozenset):
+        return f"{kind.__name__}({', '.join(sorted(map(_written, value)))})"
+    if kind is dict:
+        return f"dict({', '.join(sorted(map(_written, value.items())))})"
+    if _is_tensor(value):
+        value = value.detach().contiguous().cpu()
+        return (
+            f"{value.dtype} {tuple(value.shape)} {_hash(value.view(-1).view(sys.modules['torch'].uint8).numpy().data)}"
+        )
+    if _is_array(value):
+        return f"{value.dtype} {value.shape} {_hash(value.tobytes())}"
+    if _is_module(value):
+        return _written((kind, _parts(value)))
+    found = value.__reduce_ex__(4)  # TypeError if no other process could rebuild it
+    if isinstance(found, str):  # the name of one that is there in every process
+        return found
+    make, *rest = found
+    return _reference(make) + _written([list(one) if hasattr(one, "__next__") else one for one in rest])
+
+
+def _hash(content: Any) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _is_tensor(value: Any) -> bool:
-    torch = sys.modules.get("torch")
+    torch = sys.modules.get("torch")  # without which there is none: nothing here imports it
     return torch is not None and isinstance(value, torch.Tensor)
 
 
-def _attributes(code: Any) -> dict[str, Any]:
-    """Return the values that an object holds; those of a network's parts too, with its parameters and buffers."""
-    state = object.__getstate__(code)
-    held, slots = state if isinstance(state, tuple) else (state, None)
-    attributes = {**(held or {}), **(slots or {})}
-    if not _is_module(code):
-        return attributes
+def _is_array(value: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(value, numpy.ndarray) and not value.dtype.hasobject
+
+
+def _is_module(code: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(code, torch.nn.Module)
+
+
+def _parts(module: Any) -> dict[str, Any]:
+    """Return the attributes of a module with its parameters, buffers and modules, but not what every module has."""
     of_every_module = vars(sys.modules["torch"].nn.Module())
-    own = {name: value for name, value in attributes.items() if name not in of_every_module}
-    tensors = {**dict(code.named_parameters(recurse=False)), **dict(code.named_buffers(recurse=False))}
-    parts = {name: (type(part).__qualname__, _attributes(part)) for name, part in code.named_children()}
-    return {**own, **tensors, **parts}
-
-
-def _written(value: Any, owner: str) -> str:
-    """Return a value as text that is the same in every process; RecipeError, naming its owner, if there is none."""
-    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
-        value = value.tolist()
-    if isinstance(value, dict):
-        items = sorted(value.items(), key=lambda item: str(item[0]))
-        return "".join(f"{_written(name, owner)}: {_written(one, f'{owner} with {name}')}\n" for name, one in items)
-    if isinstance(value, tuple | list):
-        return f"({', '.join(_written(one, owner) for one in value)})"
-    if _is_tensor(value):
-        content = value.detach().contiguous().cpu().view(-1).view(sys.modules["torch"].uint8).numpy()
-        return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(content.data).hexdigest()}"
-    if _has_name(value):
-        return _reference(value)
-    if type(value) in PLAIN:
-        return repr(value)
-    raise _cannot_be_hashed(f"{owner} of type {type(value).__qualname__}")
-
-
-def _cannot_be_hashed(found: str) -> RecipeError:
-    expected = "a class, a function, or an object that holds numbers, text and tensors alone"
-    return RecipeError(f"own code: expected {expected}, found {found}; write a function in its place")
+    own = {name: value for name, value in vars(module).items() if name not in of_every_module}
+    tensors = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
+    return {**own, **tensors, **dict(module.named_children())}
 
 
 def is_reference(text: str) -> bool:

@@ -1,6 +1,5 @@
 """Code that is not Modiste's in the processes that run trials, which import it by name."""
 
-import inspect
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,7 +72,7 @@ def _source_path(source: str, data_folder: Path | None) -> str:
 
 def _path(code: Any, kind: str) -> str:
     """Return the path by which a worker imports a class or a function; RecipeError if it cannot."""
-    if not (inspect.isclass(code) or inspect.isroutine(code)):
+    if not own_code.has_name(code):
         raise RecipeError(
             f"{kind}: expected a class or a function, which the workers of a search import by name, found a "
             f"{type(code).__name__} that has been built"

@@ -63,7 +63,7 @@ class Inputs:
 
 
 NO_INPUTS = Inputs()
-"""For a recipe that names nothing but Fashion-MNIST, which is found where it usually is."""
+"""Nothing is given: images and published weights are found by what the recipe names."""
 
 
 @dataclass(frozen=True)

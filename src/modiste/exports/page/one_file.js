@@ -25,7 +25,11 @@ const { answerOf, computedFor, preparedFor } = (() => {
     let bitmap;
     try {
       // Pictures come upright by default; the name of that default differs between browsers.
-      bitmap = await createImageBitmap(content, { colorSpaceConversion: MODEL.preparation.decoder > 1 ? "default" : "none" });
+      const options = { colorSpaceConversion: MODEL.preparation.decoder > 1 ? "default" : "none" };
+      bitmap = await createImageBitmap(content, options).catch((error) => {
+        if (error instanceof TypeError) return createImageBitmap(content);  // Firefox before 93 takes no options
+        throw error;
+      });
     } catch (error) {
       throw error.name === "InvalidStateError" ? new Error("not an image that this browser can read; expected JPEG, PNG, WebP, GIF or BMP") : error;
     }

@@ -55,7 +55,8 @@ def linear_head(model: nn.Module, field: str) -> nn.Linear:
     """
     heads = {name: layer for name, layer in model.named_modules() if name.rpartition(".")[2] == "head"}
     if len(heads) > 1:
-        raise RecipeError(f"{field} needs a network with one layer called head, found {', '.join(heads)}")
+        found = ", ".join(heads)
+        raise RecipeError(f"{field} needs a network with one layer called head, found {found}; rename the others")
     head = next(iter(heads.values()), None)
     if not isinstance(head, nn.Linear):
         raise RecipeError(f"{field} needs a network that ends in a linear layer, called head")
