@@ -83,6 +83,15 @@ def write_pictures(root: Path, counts: dict[str, int], *, seed: int = 0, size: t
     return names
 
 
+def check_flags(words: list[str]) -> None:
+    """Raise LookupError if a command has no such flag, or a flag no such value; ``words`` begin behind ``modiste``."""
+    from modiste.cli import completion, flags
+
+    name = " ".join(words[:2]) if words[:2] in (["data", "audit"], ["data", "fetch"]) else words[0]
+    known = [flag for kind in completion.options_of(name) for flag in flags.flags_of(kind)]
+    flags.correct(words[1:], known, f"modiste {name}")
+
+
 def as_before(run: Path, *names: str) -> None:
     """Let files of logits be as an earlier version of Modiste wrote them: they do not say of which images they are."""
     from modiste.runs import checkpoint, manifest, storage

@@ -235,9 +235,14 @@ def run_group(processes: int, path: str, words: list[str]) -> None:
         if not children[-1]:
             end_with_parent()
             of_rank = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes)}
-            os.environ.update(address | of_rank | {"TORCHELASTIC_RUN_ID": "test"})
+            of_torchrun = {"TORCHELASTIC_RUN_ID": "test", "TORCHELASTIC_USE_AGENT_STORE": "True"}
+            os.environ.update(address | of_rank | of_torchrun)
             run_and_leave(partial(run_script, path, words))
+    from torch.distributed import TCPStore
+
+    store = TCPStore(address["MASTER_ADDR"], int(address["MASTER_PORT"]), is_master=True, wait_for_workers=False)
     statuses = [os.waitpid(child, 0)[1] for child in children]
+    del store
     sys.exit(int(any(statuses)))
 
 

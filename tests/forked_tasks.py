@@ -14,6 +14,7 @@ from modiste.cli.main import main
 from modiste.recipes.recipe import load
 from modiste.runs import checkpoint, run_folder
 from modiste.training import trainer
+from modiste.training.setup import Inputs
 from modiste.training.tracking import Listener
 
 
@@ -44,7 +45,7 @@ class Deaf(Listener):
 
 def deaf(recipe: str, out: str, data: str, at: int) -> None:
     """Train, and stand still."""
-    trainer.train(load(Path(recipe)), out, device="cpu", data_folder=data, listeners=[Deaf(at)])
+    trainer.train(load(Path(recipe)), out, Inputs(data), device="cpu", listeners=[Deaf(at)])
 
 
 def race(words: list[str], rivals: int) -> None:

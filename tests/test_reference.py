@@ -11,6 +11,7 @@ from typing import Any, get_args, get_type_hints
 import jsonschema
 import numpy as np
 import pytest
+import torch
 from idx_files import IMAGES, LABELS, TEST_IMAGES, TEST_LABELS, idx, write
 
 from commands_and_data import CLASSES, tiny_files
@@ -105,6 +106,8 @@ class TestRunFolder:
         state = new_training_state(model, replace(tiny_recipe, ema_decay=0.9))
         state.order = new_order(replace(tiny_recipe, data_pruning=0.5), images=10)
         state.picked, state.snapshots = model.state_dict(), [model.state_dict()]
+        next(model.parameters()).grad = torch.zeros_like(next(model.parameters()))
+        state.optimizer.step()  # which makes its tensors
         state.save(tmp_path, "fingerprint")
         [path] = tmp_path.iterdir()
         groups = {name.partition(":")[0].replace("-1", "-N") for name in checkpoint.read(path)[0]}

@@ -18,9 +18,10 @@ PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 @pytest.mark.slow
 def test_the_examples_run_in_order(tmp_path: Path) -> None:
     script = tmp_path / "page.py"
-    page = PAGE.read_text().replace("images_per_class=500", "images_per_class=100")  # it need not learn much
+    page = PAGE.read_text(encoding="utf-8")
+    page = page.replace("images_per_class=500", "images_per_class=100")  # it need not learn much
     examples = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
-    script.write_text("\n\n".join([LOAD_ONCE, *examples]))
+    script.write_text("\n\n".join([LOAD_ONCE, *examples]), encoding="utf-8")
     done = run_script(script, cwd=tmp_path, timeout=250)
     assert done.returncode == 0, done.stderr
     assert "picture 2" in done.stdout

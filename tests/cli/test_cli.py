@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -160,6 +159,14 @@ def test_a_mistake_gets_its_code_and_a_hint(command, words: list[str], code: int
     assert hint in " ".join((result.out + result.err).split())
 
 
+@pytest.mark.parametrize("words", ["compare", "evaluate", "evaluate --ensemble", "evaluate --averaging"])
+def test_a_device_is_checked_before_anything_is_read(command, words: str) -> None:
+    """Stored logits leave nothing to compute."""
+    result = command(*words.split(), "a", "b", "--device", "toaster")
+    assert (result.code, len(result.err.splitlines())) == (4, 1)
+    assert "device 'toaster' cannot be used here" in result.err
+
+
 @pytest.mark.parametrize(
     "words",
     ["evaluate", "compare other", "report", "report other", "show 1", "figures --run", "export", "serve", "predict -"],
@@ -172,7 +179,7 @@ def test_a_run_whose_name_is_too_long_is_one_line(command, words: str) -> None:
     assert "cannot be read (File name too long)" in result.err
 
 
-def test_exit_codes_are_those_of_the_documents() -> None:
+def test_every_error_has_its_exit_code() -> None:
     codes = {
         ModisteError: 1,
         DataError: 3,
@@ -659,10 +666,6 @@ class TestTrain:
 
 
 class TestEvaluate:
-    @pytest.fixture
-    def run(self, finished_run: Path, tmp_path: Path) -> Path:
-        return Path(shutil.copytree(finished_run, tmp_path / "run"))
-
     @pytest.mark.parametrize("split", ["validation", "test"])
     @pytest.mark.parametrize("weights", ["picked", "last"])
     def test_json_equals_python(self, command, run: Path, tiny_folder: Path, split: str, weights: str) -> None:

@@ -18,7 +18,7 @@ from modiste import machine
 from modiste.runs import run_folder, storage
 from modiste.runs.run_folder import open_run
 from modiste.system import processes
-from modiste.system.processes import CoreWatch, available_cores, idle_seconds, importing_torch
+from modiste.system.processes import CoreWatch, Interruption, available_cores, idle_seconds, importing_torch
 from modiste.training import setup
 
 WORK = "import os, sys; os.sched_setaffinity(0, {int(sys.argv[1])}); print('at work', flush=True)\nwhile True: pass"
@@ -107,12 +107,22 @@ def test_a_machine_with_fewer_cores_takes_its_own(monkeypatch: pytest.MonkeyPatc
     assert torch.get_num_threads() == before
 
 
+def test_a_handler_that_python_cannot_restore_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that embeds Python has handlers of its own; Python returns None for them."""
+    installed = list[int]()
+    monkeypatch.setattr(processes.signal, "getsignal", lambda _number: None)
+    monkeypatch.setattr(processes.signal, "signal", lambda number, _handler: installed.append(number))
+    with Interruption() as interruption:
+        assert not interruption.requested
+    assert not installed
+
+
 @pytest.fixture
 def nothing_frozen() -> Iterator[None]:
     """Let the collector look at everything; tests/conftest.py keeps from it what was there before the first test."""
     gc.unfreeze()
     yield
-    gc.unfreeze()
+    gc.freeze()
 
 
 @pytest.mark.usefixtures("nothing_frozen")

@@ -10,14 +10,17 @@ import pytest
 import torch
 from scipy.stats import t as student
 
+import modiste
 from commands_and_data import run_modiste, tiny_files
 from listeners import StopAfter
+from modiste.cli import main
 from modiste.data.dataset import load_split_images
 from modiste.data.folds import fold_split
 from modiste.errors import MissingExtraError, RecipeError, RunError, StoppedError
 from modiste.evaluation import statistics
 from modiste.evaluation.assessment import evaluate
 from modiste.evaluation.statistics import fold_spread
+from modiste.recipes import own_code
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import Recipe, TransferRecipe
 from modiste.runs import run_folder
@@ -140,6 +143,24 @@ def test_what_is_refused(
     with pytest.raises(MissingExtraError):
         cross_validate(recipe, tmp_path / "y", folds=FOLDS, data_folder=tiny_folder)
     assert not (tmp_path / "y").exists(), "an error before the first fold"
+
+
+def test_code_of_ones_own_is_named_as_for_training(
+    recipe: Recipe, tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the recipe of an earlier run, on the command line and then from Python, in new processes."""
+    codes = {"network": "Net", "loss": "focal", "augmentation": "noisy"}
+    codes = {kind: f"code_of_others:{name}" for kind, name in codes.items()}
+    wanted, path = modiste.with_own_code(recipe, **codes), tmp_path / "own.json"
+    path.write_text(json.dumps(to_plain(wanted)))
+    monkeypatch.setattr(own_code, "_registered", {})
+    flags = [word for kind, code in codes.items() for word in (own_code.FLAGS[kind].split()[0], code)]
+    words = [path, "--folds", 2, "--out", tmp_path / "folds", "--data-folder", tiny_folder, "--quiet"]
+    main.main(["cross-validate", *map(str, words), *flags])
+    for number in (1, 2):
+        assert open_run(tmp_path / "folds" / f"fold-{number}-of-2").recipe.own_code == wanted.own_code
+    monkeypatch.setattr(own_code, "_registered", {})
+    modiste.cross_validate(path, tmp_path / "folds", folds=2, data_folder=tiny_folder, quiet=True, **codes)
 
 
 def test_on_the_command_line(found: CrossValidation, recipe: Recipe, tiny_folder: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from modiste.recipes.networks import CNNRecipe, DropConnectRecipe, OwnNetworkRec
 from modiste.recipes.plain import to_plain
 from modiste.recipes.recipe import AugmentationRecipe, OptimizerRecipe, Recipe
 from modiste.runs import manifest, run_folder, storage
-from modiste.training.distributed import ALONE, Group
+from modiste.training.distributed import ALONE, Group, check_alone, gathered
 from modiste.training.setup import check_group
 
 EVERYTHING = AugmentationRecipe(
@@ -176,6 +176,75 @@ def test_damaged_facts_that_the_leader_alone_reads_end_every_process_in_one_line
     done = run_together(2, script_of_command(tmp_path), *words, cwd=tmp_path)
     assert "facts.json: damaged" in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
+
+
+NO_SPACE = "state: cannot be written (No space left on device); free space on that disk"
+FULL = f"""
+import os
+import sys
+
+from modiste.cli.main import main
+from modiste.errors import StorageError
+from modiste.runs import checkpoint
+
+
+def refuse(*_: object) -> None:
+    raise StorageError("{NO_SPACE}")
+
+
+rank, function = sys.argv.pop(1), sys.argv.pop(1)
+if os.environ["RANK"] == rank:
+    setattr(checkpoint, function, refuse)
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("rank", "function", "named"),
+    [(0, "save_state", ""), (1, "save_state", "process 1: "), (1, "save_model", "process 1: ")],
+)
+def test_a_full_disk_of_one_process_ends_every_process_in_one_line(
+    rank: int, function: str, named: str, tiny_recipe: Recipe, tiny_folder: Path, tmp_path: Path
+) -> None:
+    """While it trains, where the others lose their connection; and at the end, when nothing is left to compute."""
+    storage.write_json(tmp_path / "recipe.json", to_plain(replace(tiny_recipe, epochs=1)))
+    script = tmp_path / "full.py"
+    script.write_text(FULL)
+    words = ("train", "recipe.json", "--data-folder", tiny_folder, "--quiet")
+    done = run_together(2, script, rank, function, *words, cwd=tmp_path)
+    assert done.returncode != 0
+    assert done.stderr == f"modiste: {named}{NO_SPACE}\n"
+
+
+def test_a_cross_validation_under_torchrun_is_refused_in_one_line(tiny_folder: Path, tmp_path: Path) -> None:
+    words = ("cross-validate", "sprint", "--data-folder", tiny_folder)
+    done = run_together(2, script_of_command(tmp_path), *words, cwd=tmp_path)
+    assert done.stderr == "modiste: a cross-validation is for one process; found 2 under torchrun\n"
+    assert not (tmp_path / "runs").exists()
+
+
+MEET_TWICE = """
+from modiste.training.distributed import gathered
+
+for _ in range(2):
+    with gathered() as group:
+        group.meet()
+"""
+
+
+def test_processes_may_train_together_twice(tmp_path: Path) -> None:
+    script = tmp_path / "meet.py"
+    script.write_text(MEET_TWICE)
+    done = run_together(2, script, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_single_process_of_torchrun_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "test")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    check_alone("continuing a run")
+    with gathered() as group:
+        assert group is ALONE
 
 
 def test_a_network_of_ones_own_is_for_one_process() -> None:

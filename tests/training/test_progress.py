@@ -12,6 +12,7 @@ from modiste.recipes.recipe import Recipe
 from modiste.runs.run_folder import EpochRow, PretrainingRow
 from modiste.training.tracking import Timing, make_progress, progress
 from modiste.training.tracking.progress import ConsoleLog, NotebookLog
+from modiste.training.transfer.transfer import TransferReport
 
 ROW = EpochRow(
     epoch=1,
@@ -105,6 +106,15 @@ def test_a_terminal_shows_one_bar_at_a_time_beneath_the_rows(monkeypatch: pytest
     )
     assert "step 7 of 10" in last
     assert "step 0 of 4" not in last
+
+
+def test_the_names_of_a_strangers_tensors_move_no_cursor(capsys: pytest.CaptureFixture[str], screen: Screen) -> None:
+    report = TransferReport({"network.0": "taken"}, ("\x1b[2J\x1b]0;x\x1b\\", "a\nmodiste: b", "c\u202ed"))
+    for log in (ConsoleLog(), NotebookLog()):
+        log.transferred(report)
+    line = r"transfer: 1 taken; no place for: \x1b[2J\x1b]0;x\x1b\, a\nmodiste: b, c\u202ed"
+    assert capsys.readouterr().err == f"{line}\n"
+    assert screen.drawn[-1]["text/plain"] == line
 
 
 @pytest.mark.parametrize("at_terminal", [False, True])

@@ -27,7 +27,7 @@ def compare(arguments: list[str]) -> None:
     options = parse(_CompareOptions, arguments, "modiste compare", compare)
     if not options.runs:
         complain("which runs? modiste compare DIR DIR ...; see modiste compare --help", USAGE)
-    from modiste.evaluation.comparison import compare as compare_runs
+    from modiste.api.results import compare as compare_runs
 
     options.register_networks()
     result = compare_runs(options.runs, **options.keyword_arguments())

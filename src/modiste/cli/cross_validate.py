@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from modiste.cli.arguments import (
     USAGE,
-    DataFolderOption,
+    OwnCodeOptions,
     complain,
     help_or_complain,
     named_recipe,
@@ -14,6 +14,7 @@ from modiste.cli.arguments import (
     print_json,
     split_flags,
     warn_of_idle,
+    with_own_code,
 )
 from modiste.cli.streams import say, silence
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _CrossValidateOptions(DataFolderOption):
+class _CrossValidateOptions(OwnCodeOptions):
     folds: int = 10
     """Parts of the training and validation images; each is held out once."""
     out: Path | None = None
@@ -49,6 +50,7 @@ def cross_validate(arguments: list[str]) -> None:
     Examples:
       modiste cross-validate sprint
       modiste cross-validate mlp --folds 5 --epochs 2
+      modiste cross-validate sprint --network my_networks:Net
     """
     from modiste.recipes.recipe import Recipe
 
@@ -63,6 +65,7 @@ def cross_validate(arguments: list[str]) -> None:
         complain(f"expected one recipe, found {name} and {surplus[0]}; see modiste cross-validate --help", USAGE)
     program = f"modiste cross-validate {name}"
     recipe, options = parse_with_recipe(_CrossValidateOptions(), named_recipe(name), flags, program, cross_validate)
+    recipe = with_own_code(recipe, options, flags)
     if not options.quiet:
         warn_of_idle(recipe, flags)
     result = _run(recipe, options)

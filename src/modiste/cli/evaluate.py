@@ -61,10 +61,12 @@ def evaluate(arguments: list[str]) -> None:
 
 def _measure(options: _EvaluateOptions) -> "Result":
     with importing_torch():
+        from modiste import machine
         from modiste.api.results import evaluate as measure
         from modiste.evaluation.ensemble import evaluate_seeds, evaluate_together
         from modiste.evaluation.fitted_ensemble import evaluate_fitted
         from modiste.evaluation.other_data import check_data_alone
+    machine.check_device(options.device)  # also where stored logits leave nothing to compute
     keywords = options.keyword_arguments()
     if options.fit_weights and not options.ensemble:
         complain("--fit-weights: is for several runs with --ensemble", USAGE)

@@ -54,9 +54,23 @@ class Flag:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """The values that it may have; empty if they cannot be listed."""
+        """The values that it may have, without an empty one; empty if they cannot be listed."""
+        return tuple(filter(None, self._literals))
+
+    @property
+    def _literals(self) -> tuple[str, ...]:
         kinds = get_args(self.kind) if get_origin(self.kind) in (Union, types.UnionType) else (self.kind,)
-        return tuple(str(one) for kind in kinds if get_origin(kind) is Literal for one in get_args(kind) if one)
+        return tuple(str(one) for kind in kinds if get_origin(kind) is Literal for one in get_args(kind))
+
+    @property
+    def count(self) -> int | None:
+        """How many values a list takes; None for any number, and for what is no list."""
+        kinds = get_args(self.kind)
+        return len(kinds) if self.is_list and Ellipsis not in kinds else None
+
+    def may_be(self, text: str) -> bool:
+        """Return whether a text is one of the listed values, or stands for no value where there may be none."""
+        return text in self._literals or (text == "None" and type(None) in get_args(self.kind))
 
     @property
     def is_path(self) -> bool:
@@ -188,12 +202,13 @@ def split(arguments: Sequence[str], flags: Iterable[Flag]) -> tuple[list[str], l
 
 def _values(flag: Flag | None, remaining: Sequence[str]) -> int:
     """Return how many of the remaining arguments are values of a flag; an unknown flag is taken to have one."""
+    before = remaining[: remaining.index("--")] if "--" in remaining else remaining
     if flag is None or not (flag.is_switch or flag.is_list):
-        return min(1, len(remaining))
+        return min(1, len(before))
     if flag.is_switch:
         return 0
-    ends = (n for n, one in enumerate(remaining) if _is_flag(one) or (flag.numbers and not _is_number(one, (float,))))
-    return next(ends, len(remaining))
+    ends = (n for n, one in enumerate(before) if _is_flag(one) or (flag.numbers and not _is_number(one, (float,))))
+    return next(ends, len(before))
 
 
 def _is_flag(argument: str) -> bool:
@@ -243,7 +258,7 @@ def correct(arguments: Sequence[str], flags: Sequence[Flag], program: str) -> li
                 lists.add(flag.name)
             _check_value(flag, value if equals else next(iter(remaining), None), is_joined=bool(equals))
             if flag.is_list:
-                _check_numbers(flag, [value] if equals else itertools.takewhile(_is_value, remaining))
+                _check_list(flag, [value] if equals else list(itertools.takewhile(_is_value, remaining)))
             full = ALIASES.get(name, name) if flag.name == ALIASES.get(name) else name
             corrected.append(f"--{full}{equals}{value}")
         else:
@@ -262,26 +277,36 @@ def _check_value(flag: Flag, value: str | None, *, is_joined: bool) -> None:
         value: What follows it; None for nothing.
         is_joined: Whether an equals sign joins the two, so that the value may begin as a flag does.
     """
+    if flag.is_switch and is_joined:
+        on, *_, off = flag.variants()
+        raise LookupError(f"--{flag.name}: expected no value, found {value}; --{on} switches it on, --{off} off")
     if flag.is_switch or (flag.is_list and (flag.numbers or flag.default)):
         return
-    if value is None or (not is_joined and _looks_like_flag(value)):
-        found = "nothing" if value is None else f"the flag {value}"
+    if value in (None, "--") or (not is_joined and _looks_like_flag(value)):
+        found = "nothing" if value in (None, "--") else f"the flag {value}"
         raise LookupError(f"--{flag.name}: expected {flag.placeholder}, found {found}")
     if flag.is_list:
         return
     choices = flag.choices
-    if choices and value not in (*choices, "None", ""):
+    if choices and not flag.may_be(value):
         similar = difflib.get_close_matches(value, choices, n=1)
         hint = f"; did you mean {similar[0]}?" if similar else ""
-        raise LookupError(f"--{flag.name}: expected {' or '.join(choices)}, found {value}{hint}")
+        raise LookupError(f"--{flag.name}: expected {' or '.join(choices)}, found {value or 'nothing'}{hint}")
     _check_numbers(flag, [value])
 
 
+def _check_list(flag: Flag, values: Sequence[str]) -> None:
+    """Raise LookupError if a list has too few or too many values, or one that is no number where it takes numbers."""
+    _check_numbers(flag, values)
+    if flag.count not in (None, len(values)):
+        raise LookupError(f"--{flag.name}: expected {flag.count} values, found {' '.join(values) or 'nothing'}")
+
+
 def _check_numbers(flag: Flag, values: Iterable[str]) -> None:
-    """Raise LookupError if the flag takes numbers and one of these values is none; None, for no number, is allowed."""
+    """Raise LookupError if the flag takes numbers and one of these values is none, unless it stands for no value."""
     wanted = flag.numbers
     for value in values if wanted else ():
-        if value != "None" and not _is_number(value, wanted):
+        if not (_is_number(value, wanted) or flag.may_be(value)):
             expected = "a number" if float in wanted else "a whole number"
             name = flag.name.upper() if flag.is_positional else f"--{flag.name}"
             raise LookupError(f"{name}: expected {expected}, found {value}")
@@ -307,8 +332,15 @@ def check_positional(positional: Sequence[str], flags: Iterable[Flag], program: 
             _check_numbers(flag, positional[len(single) :])
 
 
+def as_positional(positional: Sequence[str], flags: Iterable[Flag]) -> list[str]:
+    """Return positional arguments with ``./`` before a path that begins as a flag does, but not before a number."""
+    numbers = {kind for flag in flags if flag.is_positional for kind in flag.numbers}
+    is_plain = (not one.startswith("-") or one == "-" or _is_number(one, numbers) for one in positional)
+    return [one if plain else f"./{one}" for one, plain in zip(positional, is_plain, strict=True)]
+
+
 def _is_value(argument: str) -> bool:
-    return not _looks_like_flag(argument)
+    return argument != "--" and not _looks_like_flag(argument)
 
 
 def _looks_like_flag(argument: str) -> bool:

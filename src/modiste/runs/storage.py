@@ -215,7 +215,8 @@ def remove(path: Path) -> None:
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files of processes that were killed while writing; the caller must hold the lock.
 
-    A file that is being written without that lock, such as a report, stays.
+    A file that is being written without that lock, such as a report, stays, unless it was opened or completed at this
+    very moment.
     """
     for leftover in folder.rglob(".*.part"):
         if TEMPORARY.fullmatch(leftover.name) and not _is_being_written(leftover):

@@ -69,8 +69,8 @@ def is_first_process() -> bool:
 
 
 def is_alone() -> bool:
-    """Return whether torchrun did not start this process, with others to train together."""
-    return "TORCHELASTIC_RUN_ID" not in os.environ
+    """Return whether torchrun did not start this process, or started it without others to train with."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ["WORLD_SIZE"] == "1"
 
 
 @contextmanager
@@ -174,7 +174,8 @@ def _leave_with_parent() -> None:
 class Interruption:
     """A context in which the first SIGINT or SIGTERM sets ``requested`` and the next one ends the process.
 
-    In a thread other than the main one, where Python allows no signal handlers, ``requested`` stays False.
+    In a thread other than the main one, where Python allows no signal handlers, ``requested`` stays False. So it does
+    for a signal whose handler is not Python's, but that of a program which embeds it: Python could not restore it.
     """
 
     def __init__(self) -> None:
@@ -183,7 +184,8 @@ class Interruption:
 
     def __enter__(self) -> "Interruption":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._request) for number in SIGNALS}
+            own = [number for number in SIGNALS if signal.getsignal(number) is not None]
+            self._previous = {number: signal.signal(number, self._request) for number in own}
         return self
 
     def __exit__(

@@ -5,14 +5,15 @@ it. A group trains the same network as a single process, up to rounding, because
 """
 
 import gc
+import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from traceback import clear_frames
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,8 +21,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from modiste.errors import ModisteError
+from modiste import errors
+from modiste.errors import ModisteError, RecipeError
 from modiste.models.layers import BatchNorm, BatchShare
+from modiste.system.processes import is_alone
+
+if TYPE_CHECKING:
+    from torch.distributed.distributed_c10d import Store
 
 Value = TypeVar("Value")
 
@@ -84,9 +90,9 @@ class Group:
         leaders: Value = box[0]
         return leaders
 
-    def await_leader(self) -> None:
-        """Wait until the leading process has come here too; the leader does not wait."""
-        self.of_leader(lambda: None)
+    def meet(self) -> None:
+        """Wait until every process has come here."""
+        self.any(False)
 
     def device(self, device: torch.device) -> torch.device:
         """Return the device of this process: for ``cuda`` in a group, the GPU of its local rank."""
@@ -118,29 +124,71 @@ class Group:
 
 
 ALONE = Group()
+_NUMBERS = itertools.count()
+"""Of the groups that this process has joined: an earlier one leaves its addresses in the store of torchrun."""
+
+
+def check_alone(work: str) -> None:
+    """Raise RecipeError if torchrun started several processes; ``work``, such as ``a search``, is for one."""
+    if not is_alone():
+        raise RecipeError(f"{work} is for one process; found {os.environ['WORLD_SIZE']} under torchrun")
 
 
 @contextmanager
 def gathered() -> Iterator[Group]:
     """Connect the processes that torchrun started, and yield their group; without torchrun, a group of one.
 
+    If one process ends with a ModisteError, the others lose their connection to it and end with the same error.
+
     At the end nothing keeps the group, so that its threads are joined. A thread that drops a tensor while Python ends
     aborts the process (https://github.com/pytorch/pytorch/issues/190489).
     """
-    if not dist.is_available() or not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
+    if not dist.is_available() or is_alone():
         yield ALONE
         return
     import torch.distributed.nn  # as default arguments it keeps the group that there is when it is imported
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    shared, rank, size = next(rendezvous("env://"))
+    store = PrefixStore(f"modiste {next(_NUMBERS)}", shared)
+    backends = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    dist.init_process_group(backends, store=store, rank=rank, world_size=size)
     try:
-        yield Group(dist.get_rank(), dist.get_world_size())
+        yield Group(rank, size)
     except BaseException as error:
         clear_frames(error.__traceback__)  # they hold wrapped networks
+        if isinstance(error, ModisteError):
+            _note(error, store, rank)
+        elif isinstance(error, RuntimeError) and (cause := _noted(store, size)):
+            raise cause from error
         raise
     finally:
         gc.collect()  # a wrapped network is part of a cycle, and keeps the group
         dist.destroy_process_group()
+
+
+def _note(error: ModisteError, store: "Store", rank: int) -> None:
+    """Note the error that ends this process in the store that all processes can read."""
+    kind = next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+    with suppress(RuntimeError):  # the process that holds the store may have ended, with an error of its own
+        store.set(_key(rank), f"{kind.__name__}:{error}")
+
+
+def _noted(store: "Store", size: int) -> ModisteError | None:
+    """Return the error that ended another process, whose number the message names unless it leads; None without one."""
+    with suppress(RuntimeError):
+        for rank in range(size):
+            if store.check([_key(rank)]):
+                kind, _, message = store.get(_key(rank)).decode().partition(":")
+                found: ModisteError = getattr(errors, kind)(f"process {rank}: {message}" if rank else message)
+                return found
+    return None
+
+
+def _key(rank: int) -> str:
+    """Return the name in the store for the error of a process."""
+    return f"error of process {rank}"
 
 
 def normalize_together(layer: BatchNorm, x: Float[Tensor, "n c ..."]) -> Float[Tensor, "n c ..."]:

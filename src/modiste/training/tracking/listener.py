@@ -16,7 +16,7 @@ class Timing:
     """Time and memory that an epoch took in this process.
 
     Attributes:
-        seconds: Training and validation.
+        seconds: Training, validation, and writing the training state, if it was time to save.
         train_seconds: Training alone.
         images_per_second: Training images divided by ``train_seconds``.
         peak_memory_bytes: Largest resident memory of the process so far.

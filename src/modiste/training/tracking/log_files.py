@@ -1,5 +1,6 @@
 """The log files of a run folder."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,14 +28,9 @@ class FileLog(Listener):
         run_folder.write_lines(self.folder / run_folder.PRETRAINING, self.pretraining)
 
     def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
-        """Keep the lines of the epochs in ``history``; RunError if the file of timings is damaged."""
+        """Keep the lines of the epochs in ``history``, without their timings if that file is damaged."""
         self.rows = [asdict(row) for row in history]
-        timing = self.folder / run_folder.TIMING
-        lines = run_folder.read_lines(timing) if timing.exists() else []
-        try:
-            self.timings = [line for line in lines if line["epoch"] <= len(history)]
-        except (KeyError, TypeError) as error:
-            raise RunError(f"{timing}: damaged, a line has no epoch; delete it to go on") from error
+        self.timings = self._earlier_timings(len(history))
         self._write()
 
     def epoch_done(self, row: EpochRow, timing: Timing) -> None:
@@ -42,6 +38,19 @@ class FileLog(Listener):
         self.rows.append(asdict(row))
         self.timings.append({"epoch": row.epoch, **asdict(timing)})
         self._write()
+
+    def _earlier_timings(self, epochs: int) -> list[dict[str, Any]]:
+        """Return the timings of the first epochs; none, with a warning, if their file is damaged."""
+        path = self.folder / run_folder.TIMING
+        try:
+            lines = run_folder.read_lines(path) if path.exists() else []
+            return [line for line in lines if line["epoch"] <= epochs]
+        except (KeyError, TypeError):
+            reason = f"{path}: damaged, a line has no epoch"
+        except RunError as error:
+            reason = str(error)
+        logging.getLogger(__name__).warning("%s; the timings of earlier epochs are lost", reason)
+        return []
 
     def _write(self) -> None:
         run_folder.write_lines(self.folder / run_folder.LOG, self.rows)

@@ -47,21 +47,23 @@ class MLflowTracker(Listener):
         self._folder = folder
         self._client: Any = None
         self._run = ""
+        self._known: set[int] = set()
 
     def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
         """Create the run, or find it again, with its parameters and the epochs that it lacks."""
         self._run = self._find_or_create(self._open())
-        known = {metric.step for metric in self._client.get_metric_history(self._run, WITNESS)}
+        self._known = {metric.step for metric in self._client.get_metric_history(self._run, WITNESS)}
         params = [self._entities.Param(name, str(value)) for name, value in parameters(recipe).items()]
         for first in range(0, len(params), MOST_PARAMS):
             self._client.log_batch(self._run, params=params[first : first + MOST_PARAMS])
         for row in history:
-            if row.epoch not in known:
+            if row.epoch not in self._known:
                 self._log_figures(figures(row), row.epoch)
 
     def epoch_done(self, row: EpochRow, timing: Timing) -> None:
-        """Record the epoch."""
-        self._log_figures(figures(row, timing), row.epoch)
+        """Record the epoch, unless it was recorded before the process was killed, and is trained again."""
+        if row.epoch not in self._known:
+            self._log_figures(figures(row, timing), row.epoch)
 
     def stopped(self) -> None:
         """Mark the run as ended early, which ``finished`` corrects."""

@@ -8,6 +8,7 @@ from functools import partial
 from html import escape
 from typing import Any
 
+from modiste.errors import printable
 from modiste.recipes.recipe import Recipe
 from modiste.runs.run_folder import EpochRow, PretrainingRow
 from modiste.training.tracking.listener import Listener, Timing
@@ -100,11 +101,11 @@ class ProgressLog(Listener):
         self.end_bar()
 
     def _show(self, line: str) -> None:
-        """Show a line, and the title above the first."""
+        """Show a line, and the title above the first; a line may name tensors of a file from anybody."""
         if self._title:
             self.write(self._title)
             self._title = ""
-        self.write(line)
+        self.write(printable(line))
 
     def _figures(self, row: EpochRow) -> str:
         return (

@@ -39,10 +39,13 @@ class TensorBoardTracker(Listener):
         self._writer: Any = None
 
     def started(self, recipe: Recipe, steps_per_epoch: int, history: Sequence[EpochRow], step: int) -> None:
-        """Open the file, and add the epochs that earlier files lack; only now the folder is known to be this run's."""
+        """Open the file, and add the epochs that earlier files lack; only now the folder is known to be this run's.
+
+        Epochs that earlier files hold, but no saved state, are dropped: they are trained again.
+        """
         storage.write_text(self._folder / "README", "Open with: tensorboard --logdir .\n")
         known = self._steps()
-        self._writer = self._make_writer(str(self._folder), purge_step=step + 1 if step else None)
+        self._writer = self._make_writer(str(self._folder), purge_step=step + 1)
         rows = "".join(f"| {name} | {value} |\n" for name, value in parameters(recipe).items())
         self._writer.add_text("recipe", f"| field | value |\n|---|---|\n{rows}", step)
         for row in history:

@@ -1,6 +1,7 @@
 """What every tracker records of a run: an identity, parameters, figures of each epoch, files."""
 
 import secrets
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ FILES = (
 )
 """Files of a finished run that trackers keep; the report only where there is one."""
 
+_IDENTIFYING = threading.Lock()
+"""Trackers of one run have a thread each, and only one of them may make the identity."""
+
 
 def identify(folder: Path) -> str:
     """Return the run's identity for trackers, 16 hexadecimal digits, by which a resumed run is the same run to them.
@@ -35,8 +39,9 @@ def identify(folder: Path) -> str:
         StorageError: It cannot be read or written.
     """
     path = folder / IDENTITY
-    if not path.exists():
-        storage.write_json(path, {"id": secrets.token_hex(8)})
+    with _IDENTIFYING:
+        if not path.exists():
+            storage.write_json(path, {"id": secrets.token_hex(8)})
     plain = storage.read_json(path)
     found = plain.get("id") if isinstance(plain, dict) else None
     if not isinstance(found, str) or not found.isalnum():
