@@ -141,6 +141,12 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: "Recipe"
     return of_all_workers(tmp_path_factory, "tiny", train)
 
 
+@pytest.fixture
+def run(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run that a test may change."""
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
+
+
 @pytest.fixture(scope="session")
 def exported_run(tmp_path_factory: pytest.TempPathFactory, finished_run: Path, tiny_folder: Path) -> Path:
     """Folder of the finished run with its ONNX file, ``model.onnx``; copy it to change it."""
@@ -205,6 +211,16 @@ def without_type_checks() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The picture files that are read, in no order."""
+    from modiste.data.pictures import picture_cache
+
+    paths, read = list[Path](), picture_cache.read_file
+    monkeypatch.setattr(picture_cache, "read_file", lambda path: (paths.append(path), read(path))[1])
+    return paths
 
 
 @pytest.fixture

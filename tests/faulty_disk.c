@@ -90,6 +90,7 @@ static int strikes(const char *name, const char *path) {
     if (++count != at) return 0;
     if (is("die before")) die();
     if (is("power cut")) cut_power();
+    if (is("stop")) syscall(SYS_kill, syscall(SYS_getpid), SIGSTOP); /* until somebody continues it */
     return 1;
 }
 

@@ -3,7 +3,8 @@
 import signal
 
 from modiste.errors import StoppedError
-from modiste.training.tracking import Listener
+from modiste.runs.run_folder import EpochRow
+from modiste.training.tracking import Listener, Timing
 
 
 class StopAfter(Listener):
@@ -14,6 +15,17 @@ class StopAfter(Listener):
 
     def step_done(self, step: int) -> None:
         if step == self.step:
+            raise StoppedError
+
+
+class StopAfterEpoch(Listener):
+    """Ends training after an epoch, as a request to stop does."""
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def epoch_done(self, row: EpochRow, timing: Timing) -> None:
+        if row.epoch == self.epoch:
             raise StoppedError
 
 

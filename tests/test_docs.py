@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from pkgutil import resolve_name
 from types import ModuleType
@@ -17,7 +18,7 @@ from urllib.parse import unquote
 import pytest
 
 import modiste
-from commands_and_data import child_environment
+from commands_and_data import check_flags, child_environment
 from modiste.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -126,6 +127,12 @@ def test_a_folder_that_a_page_reads_is_that_of_one_command(page: Path) -> None:
             assert "--out" not in command or len(made[folder]) == 1, f"{folder} is filled by each of {made[folder]}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.stem)
+def test_the_flags_of_every_command_of_a_page_exist(page: Path) -> None:
+    for command in commands_of(page):
+        check_flags(command[1:])
+
+
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 DRAWN = ARCHITECTURE.partition("```mermaid\n")[2].partition("```")[0].splitlines()
 
@@ -170,27 +177,28 @@ class TestFlowchart:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def site(shared_folder: Callable[..., Path]) -> Path:
     """The site without the outputs of its notebooks, which have a test of their own."""
-    folder = tmp_path_factory.mktemp("site")
-    options = ["-W", "--keep-going", "-q", "-D", "nb_execution_mode=off", "-c", "docs", "-d", str(folder / "doctrees")]
-    done = subprocess.run(
-        [sys.executable, "-m", "sphinx", *options, ".", str(folder / "html")],
-        cwd=ROOT,
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-        timeout=880,
-    )
-    assert done.returncode == 0, done.stderr
-    return folder / "html"
+
+    def build(folder: Path) -> None:
+        doctrees = str(folder.with_name("doctrees"))
+        options = ["-W", "--keep-going", "-q", "-D", "nb_execution_mode=off", "-c", "docs", "-d", doctrees]
+        done = subprocess.run(
+            [sys.executable, "-m", "sphinx", *options, ".", str(folder)],
+            cwd=ROOT,
+            env=child_environment(),
+            capture_output=True,
+            text=True,
+            timeout=880,
+        )
+        assert done.returncode == 0, done.stderr
+
+    return shared_folder("site", build)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 class TestSite:
-    """All tests of the built site, so that one process builds it once."""
-
     def test_every_public_name_is_in_the_reference(self, site: Path) -> None:
         found = identifiers(site / "docs" / "reference" / "functions.html")
         modules = {"modiste.photo": "module-modiste.photo"}
@@ -224,9 +232,9 @@ class TestSite:
 
     def test_every_page_is_in_the_navigation(self, site: Path) -> None:
         index = (site / "docs" / "index.html").read_text(encoding="utf-8")
-        for page in (ROOT / "docs").rglob("*.md"):
-            name = page.relative_to(ROOT / "docs").with_suffix(".html")
-            assert re.search(rf'class="reference internal" href="(?:{name}|#)"', index), name
+        navigation = index.partition('class="sidebar-tree"')[2].partition("</aside>")[0]
+        pages = {path.relative_to(ROOT / "docs").with_suffix(".html") for path in (ROOT / "docs").rglob("*.md")}
+        assert {name for name in pages if f'href="{name}"' not in navigation} == {Path("index.html")}
 
     def test_there_is_a_list_for_language_models(self, site: Path) -> None:
         text = (site / "llms.txt").read_text(encoding="utf-8")

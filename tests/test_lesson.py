@@ -61,8 +61,11 @@ def test_the_commands_run_and_the_answers_hold(tmp_path: Path) -> None:
     assert few.difference.interval[0] > 0.01  # 3 (a)
     errors_of_few = 1 - first.accuracy + few.difference.difference
     assert few.difference.difference < 0.8 * errors_of_few  # 3 (c): far from nine in ten
-    verdict = printed["compare runs/base/* runs/sharp/*"]
-    assert ("is better than" in verdict) != ("no difference shown" in verdict)  # 4 (b)
+    seeds = [path for side in ("base", "sharp") for path in sorted((tmp_path / "runs" / side).iterdir())]
+    (change,) = modiste.compare(seeds).contrasts
+    assert change.verdict in printed["compare runs/base/* runs/sharp/*"]
+    low, high = change.difference.interval
+    assert ("no difference shown" in change.verdict) == (low <= 0 <= high) == (change.adjusted_p_value >= 0.05)  # 4 (b)
     shown = re.findall(r"^image (\d+): ([^,]+), ", printed["show runs/first 351 1440 2218 23 27 0 12"], re.MULTILINE)
     labels = dict.fromkeys(("351", "1440", "2218", "23", "27"), "Shirt") | dict.fromkeys(("0", "12"), "T-shirt/top")
     assert dict(shown) == labels  # 5 (a)

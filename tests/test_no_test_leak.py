@@ -1,7 +1,6 @@
 """Nothing that trains or selects reaches the test set: by the source, and by what a real run opens."""
 
 import ast
-import gzip
 import tomllib
 from pathlib import Path
 
@@ -146,18 +145,3 @@ def test_nothing_that_trains_searches_or_audits_may_import_the_door() -> None:
         contract["source_modules"]
     )
     assert contract["allow_indirect_imports"] is False
-
-
-def test_training_is_the_same_when_the_test_files_are_not_there(fashion: Path, tmp_path: Path) -> None:
-    """What is not there cannot be looked at."""
-    from modiste.data.dataset import load_development
-    from modiste.recipes.recipe import DataRecipe
-
-    for path in fashion.glob("train-*"):
-        content = path.read_bytes()
-        (tmp_path / path.name.removesuffix(".gz")).write_bytes(
-            gzip.decompress(content) if path.suffix == ".gz" else content
-        )
-    assert len(list(tmp_path.iterdir())) == 2
-    alone, beside = (load_development(DataRecipe(), folder) for folder in (tmp_path, fashion))
-    assert alone.fingerprint == beside.fingerprint

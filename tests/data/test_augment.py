@@ -295,8 +295,13 @@ def test_memory_layout_changes_nothing() -> None:
     assert torch.equal(augment(BATCH, recipe, generator()).images, augment(batch, recipe, generator()).images)
 
 
+@pytest.mark.parametrize("recipe", [AugmentationRecipe(), AugmentationRecipe(flip=True)])
+def test_a_batch_comes_back_channels_last(recipe: AugmentationRecipe) -> None:
+    assert augment(BATCH, recipe, generator()).images.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_the_guide_has_the_changes_in_their_order() -> None:
-    guide = (Path(__file__).parents[2] / "docs" / "augmentation.md").read_text()
+    guide = (Path(__file__).parents[2] / "docs" / "augmentation.md").read_text(encoding="utf-8")
     table = guide.partition("| field |")[2].partition("\n\n")[0]
     names = [name for name in re.findall(r"^\| `(\w+)`", table, re.MULTILINE) if name != "random_strength"]
     assert [name.replace("random_ops", "random_operations") for name in names] == [*CHANGES, *MIXTURES]

@@ -46,6 +46,12 @@ def test_an_epoch_holds_every_image_once_with_its_label(batch_size: int) -> None
         assert torch.equal(targets.argmax(1), numbers % CLASSES)
 
 
+def test_bytes_become_floats_that_are_channels_last() -> None:
+    floats = as_floats(torch.full((2, 3, 4, 5), 255, dtype=torch.uint8))
+    assert floats.is_contiguous(memory_format=torch.channels_last)
+    assert (floats == 1).all()
+
+
 AUGMENTED = replace(RECIPE, augmentation=AugmentationRecipe(flip=True, shift=2), label_smoothing=0.1)
 
 

@@ -14,7 +14,6 @@ from modiste.cli import main
 from modiste.data.batches import Batches
 from modiste.data.dataset import ImageSet, load_development
 from modiste.data.extra_pictures import HELD_BACK, ExtraPictures, load_extra
-from modiste.data.pictures import picture_cache
 from modiste.data.pictures.class_folders import read_class_folders
 from modiste.data.pictures.division import draw
 from modiste.errors import DataError, RecipeError
@@ -96,13 +95,11 @@ def test_without_a_picture_to_learn_from_it_is_refused(tmp_path: Path) -> None:
 
 
 def test_of_a_folder_with_splits_only_the_training_part_is_opened(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, opened: list[Path]
 ) -> None:
     whole = tmp_path / "divided"
     for split in ("train", "validation", "test"):
         shutil.copytree(folder, whole / split)
-    opened, read = list[Path](), picture_cache.read_file
-    monkeypatch.setattr(picture_cache, "read_file", lambda path: (opened.append(path), read(path))[1])
     train, held_back = load(data(whole))
     assert len(train) + len(held_back) == len(opened) == sum(COUNTS.values())
     assert {path.relative_to(whole).parts[0] for path in opened} == {"train"}
@@ -225,9 +222,7 @@ def test_without_extra_pictures_the_report_is_silent(finished_run: Path, tiny_fo
     assert "extra data" not in write_report(tmp_path / "run", data_folder=tiny_folder).read_text(encoding="utf-8")
 
 
-def test_a_run_cannot_make_others_read_its_extra_folder(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened, read = list[Path](), picture_cache.read_file
-    monkeypatch.setattr(picture_cache, "read_file", lambda path: (opened.append(path), read(path))[1])
+def test_a_run_cannot_make_others_read_its_extra_folder(trained: Path, opened: list[Path]) -> None:
     development = load_own_development(open_run(trained / "run"), trained / "own")
     assert development.extra is None
     assert opened

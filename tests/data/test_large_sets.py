@@ -1,5 +1,6 @@
 """Pictures that are too large for memory: mapped from one file, with the same result as in memory."""
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -180,7 +181,7 @@ def test_a_kill_leaves_nothing_that_is_taken_for_whole(
     assert list(cache.iterdir()) == [cache_file(folder, WHOLE, "development")]
 
 
-def test_two_processes_do_not_decode_the_same(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_threads_do_not_decode_the_same(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names, opened, read = names_in(folder), list[str](), picture_cache.read_file
     monkeypatch.setattr(picture_cache, "read_file", lambda path: (opened.append(path.name), read(path))[1])
     cache.mkdir(mode=0o700)
@@ -210,11 +211,19 @@ def test_a_disk_with_too_little_space_is_refused_before(
     assert len(mapped(folder).images) == 54
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_refused(folder: Path, cache: Path) -> None:
-    cache.mkdir(mode=0o500)
-    with pytest.raises(StorageError, match=r"cannot be written .* check its permissions"):
+def test_a_folder_that_cannot_be_written_is_refused(folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system refuses root too, who may write everywhere."""
+    real = os.open
+
+    def refuse(path: Path, flags: int, *others: int) -> int:
+        if flags & os.O_CREAT:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return real(path, flags, *others)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(StorageError, match=r"cannot be written \(Permission denied\); check its permissions"):
         mapped(folder)
+    assert list(cache.iterdir()) == []
 
 
 @pytest.mark.usefixtures("small_memory")

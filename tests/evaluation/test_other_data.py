@@ -31,11 +31,6 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 
 @pytest.fixture
-def run(finished_run: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished_run, tmp_path / "run"))
-
-
-@pytest.fixture
 def arrays(tiny_folder: Path) -> Arrays:
     """The test images of the run's data set, as if they were new."""
     images = as_image_set(held_out.load_held_out(str(tiny_folder)))

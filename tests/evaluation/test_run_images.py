@@ -13,7 +13,6 @@ import torch
 from commands_and_data import run_modiste, write_pictures
 from fault_counter import slow_case
 from modiste.data.dataset import load_development, shown_once
-from modiste.data.pictures import picture_cache
 from modiste.errors import DataError, RunError
 from modiste.evaluation import run_images
 from modiste.evaluation.out_of_distribution import run_detector
@@ -53,14 +52,6 @@ def place(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     shutil.copytree(trained / "run", tmp_path / "run")
     shutil.copytree(trained / "own", tmp_path / "moved")
     return tmp_path
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Every picture that is read."""
-    paths, read = list[Path](), picture_cache.read_file
-    monkeypatch.setattr(picture_cache, "read_file", lambda path: (paths.append(path), read(path))[1])
-    return paths
 
 
 def forget_what_is_kept(run: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import modiste
+from listeners import StopAfterEpoch
 from modiste.cli import main
 from modiste.errors import DataError, RunError, StoppedError
 from modiste.evaluation.assessment import evaluate
@@ -16,22 +17,11 @@ from modiste.evaluation.unfinished import evaluate_unfinished, is_unfinished
 from modiste.recipes.recipe import Recipe
 from modiste.training import trainer
 from modiste.training.setup import Inputs
-from modiste.training.tracking import Listener
-
-
-class StopAfter(Listener):
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
-
-    def epoch_done(self, row: object, timing: object) -> None:
-        self.epochs -= 1
-        if not self.epochs:
-            raise StoppedError
 
 
 def stopped(recipe: Recipe, folder: Path, data: Path, epochs: int = 1) -> Path:
     with pytest.raises(StoppedError):
-        trainer.train(recipe, folder, Inputs(data), device="cpu", listeners=[StopAfter(epochs)])
+        trainer.train(recipe, folder, Inputs(data), device="cpu", listeners=[StopAfterEpoch(epochs)])
     return folder
 
 
@@ -112,7 +102,7 @@ class TestPublicFunction:
         arrays = (train.images[:, 0].numpy(), train.labels.numpy())
         where: dict[str, Any] = {"data": arrays, "device": "cpu", "quiet": True}
         with pytest.raises(StoppedError):
-            modiste.train(tiny_recipe, tmp_path / "run", listeners=[StopAfter(1)], **where)
+            modiste.train(tiny_recipe, tmp_path / "run", listeners=[StopAfterEpoch(1)], **where)
         found = modiste.evaluate(tmp_path / "run", data=arrays, device="cpu")
         whole = modiste.train(tiny_recipe.with_(epochs=1), tmp_path / "whole", **where)
         assert found.accuracy == whole.accuracy

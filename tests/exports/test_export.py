@@ -116,11 +116,6 @@ def development(images: np.ndarray) -> Development:
     return Development("tried", whole, whole.images, whole, TASK.class_names, "f" * 64)
 
 
-@pytest.fixture
-def run(finished_run: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished_run, tmp_path / "run"))
-
-
 def test_the_file_of_a_run(run: Path, tiny_folder: Path) -> None:
     done = export.export(run, data_folder=tiny_folder)
     assert done.path == run / "model.onnx"

@@ -113,7 +113,7 @@ def in_a_circle(proto: onnx.ModelProto) -> None:
 
 def deep(proto: onnx.ModelProto) -> None:
     graph = helper.make_graph([], "end", [], [])
-    for _ in range(15):
+    for _ in range(16):
         graph = helper.make_graph([helper.make_node("If", ["yes"], [], then_branch=graph)], "more", [], [])
     node(proto, "If", ["yes"], [], then_branch=graph)
 
@@ -354,6 +354,41 @@ HOSTILE: dict[str, Change] = {
     "later operators": version(opset=10**6),
     "no operators": version(opset=0),
 }
+
+
+BEFORE_THE_RUNTIME = {
+    "it reads numbers from another file": (
+        "numbers in /etc/passwd",
+        "numbers above",
+        "numbers beside",
+        "numbers from a place far in",
+        "numbers at an address",
+        "numbers in a device",
+        "numbers elsewhere beside those here",
+        "an attribute elsewhere",
+        "a function's numbers elsewhere",
+    ),
+    "it contains sparse tensors": ("sparse numbers elsewhere", "sparse numbers"),
+    "it contains the operator com.example:PyOp": ("a Python operator",),
+    "it contains the operator com.microsoft:PythonOp": ("Microsoft's Python operator",),
+    "it contains the operator com.microsoft:EPContext": ("a context from a file",),
+    "it contains the operator ai.onnx.contrib:Anything": ("operators of a library",),
+    "it contains the operator ai.onnx.ml:ZipMap": ("classical operators",),
+    "it contains the operator ai.onnx.preview.training:Gradient": ("training operators",),
+    "it contains the operator ai.onnx:Loop": ("an endless loop", "a loop in a function"),
+    "it contains the operator ai.onnx:Scan": ("an endless scan in a branch",),
+    "functions or branches are nested more than 16 deep": (
+        "a function that calls itself",
+        "branches in branches",
+        "functions that double",
+        "functions in functions",
+        "functions in branches",
+        "functions that call each other",
+    ),
+    "its functions expand to more than 20,000 operators": ("functions that go tenfold", "more nodes than any network"),
+    "its metadata have more than 4,194,304 characters": ("endless words",),
+}
+"""What the check says of the graphs that ONNX Runtime must not see, for it may refuse them too late or not at all."""
 
 
 def add(shelf: Shelf, sound: Sound) -> None:

@@ -104,6 +104,6 @@ def test_a_file_that_is_no_table_is_refused(tmp_path: Path, text: str) -> None:
         space.read([str(tmp_path / "a.json")])
 
 
-def test_every_field_of_every_recipe_has_a_name(tiny_recipe: Recipe) -> None:
+def test_a_choice_may_have_one_value(tiny_recipe: Recipe) -> None:
     texts = [f"{name}=choice({value})" for name, value in {"epochs": 3, "data.split_seed": 1}.items()]
     assert len(space.parse(texts, tiny_recipe)) == 2

@@ -9,6 +9,7 @@ from torch import nn
 
 import code_of_others as others
 from commands_and_data import epoch_from
+from listeners import StopAfterEpoch
 from modiste.data.batch import as_floats
 from modiste.data.batches import Batches
 from modiste.data.dataset import Development, ImageSet, load_development
@@ -55,17 +56,6 @@ class EndsOfEpochs(Listener):
 
     def epoch_done(self, row: object, timing: Timing) -> None:
         self.weights.append(exact(self.state.model))
-
-
-class StopAfter(Listener):
-    """Asks to stop when an epoch is over."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def epoch_done(self, row, timing: Timing) -> None:
-        if row.epoch == self.epoch:
-            raise StoppedError("enough")
 
 
 def test_a_moving_average_with_warm_up_equals_a_slow_one(tiny_recipe: Recipe, development: Development) -> None:
@@ -165,7 +155,7 @@ def test_an_unfinished_run_is_measured_by_its_average_once_that_has_begun(
     for epoch in (1, 2):
         folder = tmp_path / str(epoch)
         with pytest.raises(StoppedError):
-            trainer.train(recipe, folder, Inputs(tiny_folder), device="cpu", listeners=[StopAfter(epoch)])
+            trainer.train(recipe, folder, Inputs(tiny_folder), device="cpu", listeners=[StopAfterEpoch(epoch)])
         found = evaluate_unfinished(folder, device="cpu", data_folder=tiny_folder)
         state = checkpoint.load_state(folder / "checkpoints")
         assert state is not None

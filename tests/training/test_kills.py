@@ -114,7 +114,7 @@ def test_an_evaluation_killed_anywhere_is_made_good_by_the_next(
     peaceful.measure()
     victim = replace(peaceful, words=[*words, str(run)], run=run)
     draw = random.Random(13)
-    for number in faults("resume: SIGKILL in evaluation", few=10, many=200):
+    for number in faults("resume: SIGKILL in evaluation", few=12, many=200):
         kill = Victim.killed_while_saving if number % 2 else Victim.killed_at_some_moment
         while kill(victim, draw).code != -signal.SIGKILL:
             shutil.rmtree(run)

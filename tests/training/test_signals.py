@@ -55,7 +55,7 @@ def test_of_several_processes_one_owns_the_folder(
     run = memory_path / "run"
     words = [*words_for(recipe_file, tiny_folder, run), "--epochs", "1000"]
     refusal = f"modiste: {run}: another process is working in this folder; wait until it has ended"
-    for number in faults("locks: several processes on one folder", few=10, many=500):
+    for number in faults("locks: several processes on one folder", few=12, many=500):
         rivals = 2 + number % 3
         ended = fork_server.run("forked_tasks:race", words, rivals)
         lines = ended.said.replace(refusal, "\n").splitlines()  # a code may come before the end of another's line
