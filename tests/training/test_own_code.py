@@ -351,6 +351,17 @@ class NamedPower(NamedTuple):
     __call__ = Power.__call__
 
 
+class SetOfNumbers(set[Any]):
+    """A set with a name."""
+
+
+class Sour(Power):
+    """Raises what it likes where it is copied."""
+
+    def __getstate__(self) -> Any:
+        raise KeyError("cache")
+
+
 HOLDS_ITSELF: list[Any] = []
 HOLDS_ITSELF.append(HOLDS_ITSELF)
 
@@ -377,6 +388,8 @@ LOSSES_OF_NUMBERS = {
     "module of weights": lambda number: nn.CrossEntropyLoss(weight=torch.tensor([1.0, number])),
     "module of parts": lambda number: nn.Sequential(nn.Identity(), PowerModule(number)),
     "named tuple": NamedPower,
+    "method": lambda number: Power(number).__call__,
+    "object of a pattern": lambda number: Power([re.compile("x" * int(number)), SetOfNumbers({"a", "b", number})]),
     "partial of a partial": lambda number: partial(make_focal(), gamma=partial(Power, number)),
     "object of an array": lambda number: Power(np.full((2, 3), number, dtype=np.float16)),
     "object of other types": lambda number: Power([torch.float16, Path("a"), {number, 1}, slice(3), Fraction(number)]),
@@ -409,6 +422,7 @@ def test_the_weights_of_a_network_that_was_built_are_no_part_of_its_reference() 
     [
         (Power(threading.Lock()), "a Power: cannot pickle '_thread.lock' object"),
         (Power(torch.ones(2, device="meta")), "a Power: "),
+        (Sour(1), "a Sour: 'cache'"),
         (Power(HOLDS_ITSELF), "a Power: maximum recursion depth exceeded"),
         ({"flip": True}, "an object to call, found a dict"),
     ],

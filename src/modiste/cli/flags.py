@@ -279,7 +279,9 @@ def _check_value(flag: Flag, value: str | None, *, is_joined: bool) -> None:
     """
     if flag.is_switch and is_joined:
         on, *_, off = flag.variants()
-        raise LookupError(f"--{flag.name}: expected no value, found {value}; --{on} switches it on, --{off} off")
+        raise LookupError(
+            f"--{flag.name}: expected no value, found {value or 'nothing'}; --{on} switches it on, --{off} off"
+        )
     if flag.is_switch or (flag.is_list and (flag.numbers or flag.default)):
         return
     if value in (None, "--") or (not is_joined and _looks_like_flag(value)):

@@ -13,9 +13,9 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from copyreg import dispatch_table
 from functools import cache, partial
 from pathlib import Path
-from pickle import PickleError
 from typing import Any
 
 from modiste.errors import ModisteError, RecipeError, RunError
@@ -141,7 +141,8 @@ def reference_to(code: Any, kind: str = "network") -> str:
         kind: ``network``, ``loss`` or ``augmentation``.
 
     Raises:
-        RecipeError: The code cannot be called or has no name, or Python could not rebuild it in another process.
+        RecipeError: The code cannot be called or has no name; or Python could not rebuild it in another process, or it
+            holds itself.
     """
     if not callable(code):
         raise RecipeError(
@@ -151,10 +152,11 @@ def reference_to(code: Any, kind: str = "network") -> str:
         return _reference(code)
     if kind == "network" and _is_module(code):
         return _reference(type(code), repr(code))
-    named = code.func if isinstance(code, partial) and has_name(code.func) else type(code)
     try:
-        return _reference(named, _written(code))
-    except (AttributeError, RuntimeError, TypeError, ValueError, PickleError) as error:  # also endless recursion
+        return _reference(_called(code), _written(code))
+    except RecipeError:
+        raise
+    except Exception as error:  # the object's own code may run, and may raise anything
         reason = (str(error).splitlines() or ["no reason is given"])[0]
         raise RecipeError(
             f"{kind}: expected values that another process can rebuild, found a {type(code).__qualname__}: {reason}; "
@@ -164,12 +166,22 @@ def reference_to(code: Any, kind: str = "network") -> str:
 
 def _earlier_reference(code: Any) -> str:
     """Return the reference that earlier versions wrote: to an object by its class and ``repr``."""
-    return _reference(code) if has_name(code) else _reference(type(code), repr(code))
+    is_named = has_name(code) or inspect.ismethod(code)
+    return _reference(code) if is_named else _reference(type(code), repr(code))
 
 
 def has_name(code: Any) -> bool:
-    """Return whether code is a class or a function. From Python 3.14 on, a partial counts as a routine."""
-    return (inspect.isroutine(code) or inspect.isclass(code)) and not isinstance(code, partial)
+    """Return whether code is a class or a function, and no method of an object or ``functools.partial``."""
+    is_of_object = inspect.ismethod(code) and not inspect.isclass(code.__self__)
+    is_named = inspect.isroutine(code) or inspect.isclass(code)
+    return is_named and not (is_of_object or isinstance(code, partial))  # from Python 3.14 on, a partial is a routine
+
+
+def _called(code: Any) -> Any:
+    """Return the class or function whose source an object runs when it is called."""
+    if inspect.ismethod(code):
+        return code.__func__
+    return code.func if isinstance(code, partial) and has_name(code.func) else type(code)
 
 
 def _reference(named: Any, rest: str = "") -> str:
@@ -178,7 +190,7 @@ def _reference(named: Any, rest: str = "") -> str:
     if "<lambda>" in name:
         raise RecipeError("own code: expected a class or a function with a name, found a lambda; give it a name")
     digest = hashlib.sha256((_source(named) + rest).encode()).hexdigest()[:HASH_DIGITS]
-    return f"{named.__module__}:{name}{SEPARATOR}{digest}"
+    return f"{_path(named)}{SEPARATOR}{digest}"
 
 
 def _written(value: Any) -> str:
@@ -187,10 +199,10 @@ def _written(value: Any) -> str:
     if kind in PLAIN:
         return repr(value)
     if has_name(value):
-        return _reference(value)
+        return _path(value) if _is_of_a_library(value) else _reference(value)
     if kind in (list, tuple):
         return f"{kind.__name__}({', '.join(map(_written, value))})"
-    if kind in (set, frozenset):
+    if isinstance(value, set | frozenset):
         return f"{kind.__name__}({', '.join(sorted(map(_written, value)))})"
     if kind is dict:
         return f"dict({', '.join(sorted(map(_written, value.items())))})"
@@ -203,11 +215,21 @@ def _written(value: Any) -> str:
         return f"{value.dtype} {value.shape} {_hash(value.tobytes())}"
     if _is_module(value):
         return _written((kind, _parts(value)))
-    found = value.__reduce_ex__(4)  # TypeError if no other process could rebuild it
+    reduce = dispatch_table.get(kind)
+    found = value.__reduce_ex__(4) if reduce is None else reduce(value)  # TypeError if nothing could rebuild it
     if isinstance(found, str):  # the name of one that is there in every process
         return found
-    make, *rest = found
-    return _reference(make) + _written([list(one) if hasattr(one, "__next__") else one for one in rest])
+    return _written([list(one) if hasattr(one, "__next__") else one for one in found])
+
+
+def _path(named: Any) -> str:
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def _is_of_a_library(named: Any) -> bool:
+    """Return whether code is Python's own or a library's, whose source differs between versions."""
+    package = str(named.__module__).partition(".")[0]
+    return package in sys.stdlib_module_names or package in ("numpy", *LIBRARIES)
 
 
 def _hash(content: Any) -> str:
@@ -221,7 +243,8 @@ def _is_tensor(value: Any) -> bool:
 
 def _is_array(value: Any) -> bool:
     numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(value, numpy.ndarray) and not value.dtype.hasobject
+    is_plain = numpy is not None and (type(value) is numpy.ndarray or isinstance(value, numpy.generic))
+    return is_plain and not value.dtype.hasobject
 
 
 def _is_module(code: Any) -> bool:
