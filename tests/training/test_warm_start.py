@@ -112,7 +112,9 @@ def test_the_last_layer_is_the_one_called_head_and_no_other() -> None:
     layers = OrderedDict(aux_head=nn.Linear(4, 3), attention_head=nn.Sequential(), head=nn.Linear(4, 2))
     assert linear_head(nn.Sequential(OrderedDict(network=nn.Sequential(layers))), "test") is layers["head"]
     twice = nn.Sequential(OrderedDict(block=nn.Sequential(OrderedDict(head=nn.Linear(4, 4))), head=nn.Linear(4, 2)))
-    with pytest.raises(RecipeError, match=r"^test needs .* with one layer called head, found block\.head, head; rename the others$"):
+    with pytest.raises(
+        RecipeError, match=r"^test needs .* with one layer called head, found block\.head, head; rename the others$"
+    ):
         linear_head(twice, "test")
 
 
