@@ -216,7 +216,7 @@ def _written(value: Any) -> str:
     if _is_module(value):
         return _written((kind, _parts(value)))
     reduce = dispatch_table.get(kind)
-    found = value.__reduce_ex__(4) if reduce is None else reduce(value)  # TypeError if nothing could rebuild it
+    found: Any = value.__reduce_ex__(4) if reduce is None else reduce(value)  # TypeError if nothing could rebuild it
     if isinstance(found, str):  # the name of one that is there in every process
         return found
     return _written([list(one) if hasattr(one, "__next__") else one for one in found])
