@@ -1,7 +1,7 @@
 # make demo   set up, get the data, train, evaluate, report: about a minute
 # make test   set up and run the tests
 # make dev    set up the environment that tests and checks need, and nothing more
-# make test-all  run the rest of the tests: all faults of which make test injects a sample, and the slow ones
+# make test-all  run the rest of the tests: every injected fault, and the slow ones
 # make check  lint, types, import contracts
 # make docs   the documentation as a site, in dist/docs
 # make linkcheck  ask every site that the documentation links
@@ -27,7 +27,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 help:
 	@echo "make demo        train a small network for seconds, evaluate it, write its report"
 	@echo "make test        run the tests"
-	@echo "make test-all    run the rest of the tests: all faults of which make test injects a sample, and the slow ones"
+	@echo "make test-all    run the rest of the tests: every injected fault, and the slow ones"
 	@echo "make dev         set up the environment that tests and checks need, without running them"
 	@echo "make check       lint, types, import contracts"
 	@echo "make docs        build the documentation site in dist/docs, without a warning"

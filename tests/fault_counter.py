@@ -7,10 +7,9 @@ A test takes the fixture ``faults`` and loops over it, one turn a fault (or ``ea
 
 A turn that comes to its end is a fault survived. ``pytest`` alone, which is ``make test``, injects one in eleven of
 ``few``, spread over their numbers, and leaves out the tests that are marked ``slow``. ``pytest --in-full`` runs what
-that leaves out: the tests that inject faults, with all of their few, and the slow tests. A test whose few are one turn
-takes the fixture ``faults_at_once``: ``pytest`` alone injects all of them, so ``--in-full`` leaves the test out.
-``MODISTE_TORTURE`` holds the minutes that each test may take for its many; a test stops early when they are over, and
-the table says how many it injected.
+that leaves out: the tests that inject faults, with all of their few, and the slow tests. ``MODISTE_TORTURE``
+holds the minutes that each test may take for its many; a test stops early when they are over, and the table says how
+many it injected.
 """
 
 import json
@@ -61,28 +60,16 @@ def faults(request: pytest.FixtureRequest) -> Faults:
     return plan
 
 
-@pytest.fixture
-def faults_at_once(faults: Faults) -> Faults:
-    """The same for a test whose few are one turn."""
-
-    def plan(area: str, few: int = 1, many: int = 1, each: int = 1) -> Iterator[int]:
-        assert few <= each, f"{area}: expected one turn, found {few} faults, {each} a turn; take the fixture faults"
-        return faults(area, few, many, each)
-
-    return plan
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep the tests that inject faults for ``make torture``, all but the slow ones, or in full what these leave."""
+    """Keep the tests that inject faults for ``make torture``, these and the slow ones in full, or all but the slow."""
     torture = os.environ.get(MINUTES)
     kept, left = [], []
     for item in items:
-        fixtures, is_slow = getattr(item, "fixturenames", ()), bool(item.get_closest_marker("slow"))
-        injects = "faults" in fixtures
+        injects, is_slow = "faults" in getattr(item, "fixturenames", ()), bool(item.get_closest_marker("slow"))
         if torture:
             is_kept = injects
         elif config.getoption("--in-full"):
-            is_kept = is_slow or (injects and "faults_at_once" not in fixtures)
+            is_kept = injects or is_slow
         else:
             is_kept = not is_slow
         (kept if is_kept else left).append(item)

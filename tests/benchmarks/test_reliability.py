@@ -2,11 +2,9 @@
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-import fault_counter
 import reliability_record
 
 TESTS = """
@@ -71,21 +69,3 @@ def test_what_ran_again_after_a_mend_stands_in_its_place(record: reliability_rec
     assert "ran again alone" in page
     assert "(commit 0123456789ab):\n\n- `test_it.test_does_not: AssertionError: the third was lost`" in page
     assert "ran again" not in reliability_record.as_markdown(record)
-
-
-@pytest.mark.parametrize(
-    ("in_full", "kept"), [(False, ["plain", "sampled", "at once"]), (True, ["sampled", "slow", "slow at once"])]
-)
-def test_faults_of_one_turn_are_not_injected_again_in_full(
-    in_full: bool, kept: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv(fault_counter.MINUTES, raising=False)
-    at_once = ("faults", "faults_at_once")
-    fixtures = {"plain": (), "sampled": ("faults",), "at once": at_once, "slow": (), "slow at once": at_once}
-    items = [
-        SimpleNamespace(name=name, fixturenames=taken, get_closest_marker=lambda _, name=name: name.startswith("slow"))
-        for name, taken in fixtures.items()
-    ]
-    config = SimpleNamespace(getoption=lambda _: in_full, hook=SimpleNamespace(pytest_deselected=lambda **_: None))
-    fault_counter.pytest_collection_modifyitems(config, items)  # type: ignore[arg-type]
-    assert [item.name for item in items] == kept

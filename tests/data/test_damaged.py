@@ -236,9 +236,9 @@ def load(case: Case, folder: Path) -> object:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_the_fault_is_told(case: Case, tmp_path: Path, faults_at_once: Faults) -> None:
+def test_the_fault_is_told(case: Case, tmp_path: Path, faults: Faults) -> None:
     folder = make(tmp_path / "set", case.change)
-    for _ in faults_at_once("data: a damaged file"):
+    for _ in faults("data: a damaged file"):
         assert_told(case, folder)
 
 
@@ -255,14 +255,14 @@ def assert_told(case: Case, folder: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
-def test_no_fault_takes_more_memory_than_the_file_and_a_little(tmp_path: Path, faults_at_once: Faults) -> None:
+def test_no_fault_takes_more_memory_than_the_file_and_a_little(tmp_path: Path, faults: Faults) -> None:
     here = Path(__file__).parent
     done = run_python(PROGRAMS / "measure_damaged_sets.py", tmp_path, here, here.parent)
     assert done.returncode == 0, done.stderr
     taken = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(taken) == len(CASES)
     count = len(CASES)
-    for _ in faults_at_once("data: a damaged file's memory", few=count, many=count, each=count):
+    for _ in faults("data: a damaged file's memory", few=count, many=count, each=count):
         for name, grown_bytes, file_bytes in taken:
             assert grown_bytes <= file_bytes + 64 * 2**20, name
 

@@ -151,9 +151,9 @@ FAILURES = {
 
 @pytest.mark.parametrize("behaviour", FAILURES)
 def test_a_bad_mirror_leaves_nothing(
-    tmp_path: Path, mirror: Callable[[str], str], behaviour: str, faults_at_once: Faults
+    tmp_path: Path, mirror: Callable[[str], str], behaviour: str, faults: Faults
 ) -> None:
-    for _ in faults_at_once("data: a hostile mirror"):
+    for _ in faults("data: a hostile mirror"):
         assert_leaves_nothing(behaviour, mirror(behaviour), tmp_path)
 
 

@@ -86,11 +86,11 @@ BOMBS = {
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_bomb_is_refused_at_once_without_its_memory(tmp_path: Path, name: str, faults_at_once: Faults) -> None:
+def test_a_bomb_is_refused_at_once_without_its_memory(tmp_path: Path, name: str, faults: Faults) -> None:
     content, message = BOMBS[name]
     path = tmp_path / "bomb.gz"
     path.write_bytes(content)
-    for _ in faults_at_once("data: a bomb in an archive"):
+    for _ in faults("data: a bomb in an archive"):
         result = measured_in_child(path)
         assert any(part in str(result["said"]) for part in message.split("|")), result
         assert result["bytes"] <= SPARE_BYTES, result  # type: ignore[operator]

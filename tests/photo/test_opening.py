@@ -32,8 +32,8 @@ def test_there_are_enough_kinds() -> None:
 
 
 @pytest.mark.parametrize("name", ALL_GOOD)
-def test_a_photo_is_read(name: str, faults_at_once: Faults) -> None:
-    for _ in faults_at_once("photos: a kind of file"):
+def test_a_photo_is_read(name: str, faults: Faults) -> None:
+    for _ in faults("photos: a kind of file"):
         photo = open_photo(ALL_GOOD[name]())
         assert photo.dtype == np.uint8
         assert max(photo.shape[:2]) <= LONGEST_SIDE
@@ -47,9 +47,9 @@ def test_a_photo_is_read(name: str, faults_at_once: Faults) -> None:
 
 
 @pytest.mark.parametrize("name", ALL_BAD)
-def test_what_is_no_photo_is_refused(name: str, faults_at_once: Faults) -> None:
+def test_what_is_no_photo_is_refused(name: str, faults: Faults) -> None:
     make, reason = ALL_BAD[name]
-    for _ in faults_at_once("photos: a kind of file"):
+    for _ in faults("photos: a kind of file"):
         with pytest.raises(PhotoError) as caught:
             prepare(make())
         assert reason in str(caught.value)
@@ -164,12 +164,12 @@ def test_changed_anywhere_it_is_read_or_refused_within_limits(faults: Faults) ->
         assert min(told["photos"], told["refused"]) > EACH / 20  # the changes are neither hopeless nor harmless
 
 
-def test_a_bomb_is_refused_from_its_header(faults_at_once: Faults) -> None:
+def test_a_bomb_is_refused_from_its_header(faults: Faults) -> None:
     bombs = [name for name in ALL_BAD if "bomb" in name]
     done = run_python(MUTANTS, *bombs)
     assert done.returncode == 0, done.stderr
     told = [json.loads(line) for line in done.stdout.splitlines()]
-    for _ in faults_at_once("photos: a bomb", few=len(bombs), many=len(bombs), each=len(bombs)):
+    for _ in faults("photos: a bomb", few=len(bombs), many=len(bombs), each=len(bombs)):
         for name, result in zip(bombs, told, strict=True):
             assert result["refused"], name
             assert result["bytes"] < 8 * 2**20, name

@@ -61,12 +61,12 @@ def receive_all(connection: socket.socket) -> bytes:
 
 @pytest.mark.parametrize("kind", ENDLESS)
 @pytest.mark.parametrize("method", STARTS)
-def test_what_stands_beside_a_body_has_an_end(server: Server, faults_at_once: Faults, method: str, kind: str) -> None:
+def test_what_stands_beside_a_body_has_an_end(server: Server, faults: Faults, method: str, kind: str) -> None:
     begin, piece = ENDLESS[kind]
     with server.client() as client:
         assert client.get("/livez").text == "ok"
         before = memory(server)
-        for _ in faults_at_once("serving: trailers and extensions without end", few=1, many=100):
+        for _ in faults("serving: trailers and extensions without end", few=1, many=100):
             with connection_to(server) as connection:
                 connection.sendall(STARTS[method].replace("HOST", server.host).encode() + begin)
                 send_all_of(connection, piece, 40 * MEGABYTE)
@@ -156,10 +156,10 @@ def assert_quiet_end(server: Server) -> None:
     assert complaints == ""
 
 
-def test_idle_connections_keep_nobody_out(model_file: Path, faults_at_once: Faults) -> None:
+def test_idle_connections_keep_nobody_out(model_file: Path, faults: Faults) -> None:
     """More connections than the process may open files: the longest idle make room, and the log stays empty."""
     with listening(model_file, "--files", 256, program=SERVE_WITH_LIMITS) as server, contextlib.ExitStack() as stack:
-        for _ in faults_at_once("serving: idle connections", few=600, many=60_000, each=600):
+        for _ in faults("serving: idle connections", few=600, many=60_000, each=600):
             for _ in range(600):
                 stack.enter_context(connection_to(server))
             started = time.monotonic()

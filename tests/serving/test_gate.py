@@ -200,9 +200,7 @@ def test_a_head_without_end_is_refused(server: Server) -> None:
     assert answer.startswith(b"HTTP/1.1 431 ")
 
 
-def test_more_than_can_be_carried_is_told_to_come_again(
-    model_file: Path, photos: list[bytes], faults_at_once: Faults
-) -> None:
+def test_more_than_can_be_carried_is_told_to_come_again(model_file: Path, photos: list[bytes], faults: Faults) -> None:
     """Ten times as many clients as may be at work: each has an answer or is told at once; then all is as before."""
     at_work = 4
     with (
@@ -214,7 +212,7 @@ def test_more_than_can_be_carried_is_told_to_come_again(
         def ask(number: int) -> httpx2.Response:
             return client.post("/v1/predict?explain=true", files={"images": photos[number % 16]})
 
-        for _ in faults_at_once("serving: ten times the load", few=200, many=10_000, each=200):
+        for _ in faults("serving: ten times the load", few=200, many=10_000, each=200):
             found = list(pool.map(ask, range(200)))
             assert {one.status_code for one in found} == {200, 503}
             assert all(one.headers["retry-after"] == "1" for one in found if one.status_code == 503)

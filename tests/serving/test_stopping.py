@@ -69,8 +69,8 @@ def runs(process: psutil.Process, name: str) -> bool:
     return False
 
 
-def test_a_picture_that_takes_long_does_not_hold_the_process(model_file: Path, faults_at_once: Faults) -> None:
-    for _ in faults_at_once("serving: asked to stop while a decoder works", few=1, many=20):
+def test_a_picture_that_takes_long_does_not_hold_the_process(model_file: Path, faults: Faults) -> None:
+    for _ in faults("serving: asked to stop while a decoder works", few=1, many=20):
         with listening(model_file, program=SERVE_SLOWLY) as server, posting(server, **SLOW_PICTURE) as found:
             wait_until_at_work(server, 1)
             server.process.terminate()
@@ -133,9 +133,9 @@ def test_a_decoder_that_dies_costs_its_picture_alone_and_none_outlives_its_serve
             assert still_running(children, seconds=30) == []
 
 
-def test_clients_that_stay_connected_are_sent_away_before_the_end(model_file: Path, faults_at_once: Faults) -> None:
+def test_clients_that_stay_connected_are_sent_away_before_the_end(model_file: Path, faults: Faults) -> None:
     """Each goes on asking over one connection until an answer says that it is the last; none is cut off."""
-    for _ in faults_at_once("serving: clients that stay connected when it stops", few=40, many=1_200, each=40):
+    for _ in faults("serving: clients that stay connected when it stops", few=40, many=1_200, each=40):
         with listening(model_file) as server, ThreadPoolExecutor(40) as pool:
             ready = threading.Barrier(41)
             asking = [pool.submit(ask_until_sent_away, server, ready) for _ in range(40)]
