@@ -2,12 +2,13 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 
 @pytest.fixture(scope="module")
@@ -23,3 +24,17 @@ def browser() -> "Iterator[Browser]":
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+def ask_for_a_deleted_file(page: "Page", path: Path, content: bytes) -> None:
+    """Choose a picture on a page that classifies, delete it, ask, and expect the message of both kinds of page."""
+    from playwright.sync_api import expect
+
+    path.write_bytes(content)
+    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<input type=file id=other>')")
+    page.set_input_files("#other", path)
+    path.unlink()
+    page.evaluate("askFirst(document.getElementById('other').files)")
+    expect(page.get_by_role("alert")).to_have_text(
+        f"{path.name}: the file cannot be read; choose it again, or copy it to this device first"
+    )

@@ -6,7 +6,6 @@ import itertools
 import json
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,7 @@ from urllib.parse import unquote
 import pytest
 
 import modiste
-from commands_and_data import check_flags, child_environment
+from commands_and_data import check_flags, run_python
 from modiste.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[1]
@@ -83,14 +82,8 @@ SMALLER = {
 @pytest.mark.timeout(900)
 @every_notebook
 def test_a_notebook_runs(path: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "programs" / "run_notebook.py"), str(path), *SMALLER[path.stem]],
-        cwd=tmp_path,
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-        timeout=880,
-    )
+    program = ROOT / "tests" / "programs" / "run_notebook.py"
+    done = run_python(program, path, *SMALLER[path.stem], cwd=tmp_path, timeout=880)
     assert done.returncode == 0, done.stderr
 
 
@@ -183,14 +176,7 @@ def site(shared_folder: Callable[..., Path]) -> Path:
     def build(folder: Path) -> None:
         doctrees = str(folder.with_name("doctrees"))
         options = ["-W", "--keep-going", "-q", "-D", "nb_execution_mode=off", "-c", "docs", "-d", doctrees]
-        done = subprocess.run(
-            [sys.executable, "-m", "sphinx", *options, ".", str(folder)],
-            cwd=ROOT,
-            env=child_environment(),
-            capture_output=True,
-            text=True,
-            timeout=880,
-        )
+        done = run_python("-m", "sphinx", *options, ".", folder, cwd=ROOT, timeout=880)
         assert done.returncode == 0, done.stderr
 
     return shared_folder("site", build)

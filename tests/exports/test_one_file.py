@@ -20,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import ExifTags, Image, ImageDraw
 from playwright.sync_api import Browser, Page, expect
 
+from chromium import ask_for_a_deleted_file
 from commands_and_data import run_python
 from fault_counter import slow_case
 from modiste.cli.main import main
@@ -532,18 +533,11 @@ def test_a_picture_that_fails_otherwise_says_why(page: Page, tmp_path: Path) -> 
     page.evaluate(
         """() => {
             window.createImageBitmap = async () => { throw new RangeError("too large for this browser"); };
-            document.body.insertAdjacentHTML("beforeend", '<input type="file" id="other">');
         }"""
     )
     give(page, as_png(drawn(0)), "shirt.png")
     expect(page.get_by_role("alert")).to_have_text("shirt.png: too large for this browser")
-    (tmp_path / "gone.png").write_bytes(as_png(drawn(0)))
-    page.set_input_files("#other", tmp_path / "gone.png")
-    (tmp_path / "gone.png").unlink()
-    page.evaluate("askFirst(document.getElementById('other').files)")
-    expect(page.get_by_role("alert")).to_have_text(
-        "gone.png: the file cannot be read; choose it again, or copy it to this device first"
-    )
+    ask_for_a_deleted_file(page, tmp_path / "gone.png", as_png(drawn(0)))
 
 
 def test_a_playwright_that_does_not_start_is_no_browser(tmp_path: Path) -> None:

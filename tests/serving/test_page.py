@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, Error, Page, Route, expect
 from server_process import Server, listening
 
 import other_things
+from chromium import ask_for_a_deleted_file
 from modiste.photo.opening import FORMATS
 
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1200, "height": 900}
@@ -130,14 +131,7 @@ def test_a_file_that_the_server_would_refuse_is_not_sent(page: Page, server: Ser
 
 
 def test_a_file_that_is_gone_is_no_fault_of_the_server(page: Page, photos: list[bytes], tmp_path: Path) -> None:
-    (tmp_path / "gone.png").write_bytes(photos[0])
-    page.evaluate("document.body.insertAdjacentHTML('beforeend', '<input type=file id=other>')")
-    page.set_input_files("#other", tmp_path / "gone.png")
-    (tmp_path / "gone.png").unlink()
-    page.evaluate("askFirst(document.getElementById('other').files)")
-    expect(page.get_by_role("alert")).to_have_text(
-        "gone.png: the file cannot be read; choose it again, or copy it to this device first"
-    )
+    ask_for_a_deleted_file(page, tmp_path / "gone.png", photos[0])
 
 
 def test_one_pointer_draws_at_a_time_and_a_mouse_by_its_main_button(page: Page) -> None:

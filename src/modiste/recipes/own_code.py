@@ -305,11 +305,16 @@ def _is_of_libraries(file: str) -> bool:
 
 def accepted_arguments(code: Callable[..., Any], offered: dict[str, Any]) -> dict[str, Any]:
     """Return those of the offered keyword arguments that the code has parameters for."""
+    names = {parameter.name for parameter in parameters_of(code)}
+    return {name: value for name, value in offered.items() if name in names}
+
+
+def parameters_of(code: Callable[..., Any]) -> tuple[inspect.Parameter, ...]:
+    """Return the parameters of code; none if Python cannot tell, as of compiled code such as ``torch.dist``."""
     try:
-        parameters = inspect.signature(code).parameters
-    except (TypeError, ValueError):
-        return {}
-    return {name: value for name, value in offered.items() if name in parameters}
+        return tuple(inspect.signature(code).parameters.values())
+    except (TypeError, ValueError):  # not callable, or compiled
+        return ()
 
 
 _HEXADECIMAL = frozenset("0123456789abcdef")

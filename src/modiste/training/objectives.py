@@ -3,7 +3,6 @@
 If images have weights, each image's loss is multiplied by its weight before the mean is taken.
 """
 
-import inspect
 from collections.abc import Callable
 
 import torch
@@ -68,11 +67,10 @@ def objective_of(recipe: Recipe) -> Objective:
 
 def takes_weights(loss: Callable[..., Tensor]) -> bool:
     """Return whether a loss has a third parameter, for the weights of the images; no if Python cannot tell."""
-    try:
-        parameters = inspect.signature(loss).parameters.values()
-    except (TypeError, ValueError):  # not callable, or compiled code such as torch.dist
-        return False
-    return len([one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]) > 2
+    by_place = [
+        one for one in own_code.parameters_of(loss) if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+    ]
+    return len(by_place) > 2
 
 
 def check_loss(recipe: Recipe, classes: int, *, have_weights: bool) -> None:
